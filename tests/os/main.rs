@@ -1,0 +1,2 @@
+//! What only the real kernel can show.
+#![cfg(not(model))]
