@@ -1,2 +1,108 @@
-//! x
+//! Attaching, leaving and dying under loom and shuttle.
 #![cfg(model)]
+
+use ownerdead::harness::model::Sweep;
+use ownerdead::owner::{AttachError, Attachment, Counts, Holder, Table};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Who lives in which slot, as far as they have said so.
+type Living = Rc<RefCell<Vec<Holder>>>;
+
+fn move_in(table: &Table, living: &Living) -> Option<Attachment> {
+    match Attachment::attach(table) {
+        Ok(me) => {
+            let id = me.id();
+            assert!(!living.borrow().contains(&id), "{id:?} lives twice");
+            assert_eq!(table.dead(id), Some(false), "{id:?} is said to be dead, and runs");
+            living.borrow_mut().push(id);
+            Some(me)
+        }
+        Err(AttachError::TableFull { slots, .. }) => {
+            assert_eq!(slots, table.slots());
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn two_never_get_the_same_slot_and_a_death_leaks_one_at_most() {
+    Sweep::new("attach_two").victims(&["a", "b"]).preemptions(3, 3).run(|world| {
+        let table = Table::private(2);
+        let living = Living::default();
+        for name in ["a", "b"] {
+            let (table, living) = (table.clone(), Rc::clone(&living));
+            world.process(name, move || move_in(&table, &living));
+        }
+    });
+}
+
+#[test]
+fn the_same_tid_in_two_namespaces_marks_nobody_alive() {
+    Sweep::new("attach_same_tid").victims(&["a"]).preemptions(3, 3).run(|world| {
+        let table = Table::private(1);
+        let living = Living::default();
+        for name in ["a", "b"] {
+            let (table, living) = (table.clone(), Rc::clone(&living));
+            world.process_with_tid(name, 7, move || {
+                let me = move_in(&table, &living);
+                // Whoever got the only slot is alive, whatever became of the other.
+                if let Some(me) = &me {
+                    assert_eq!(table.dead(me.id()), Some(false), "marked by the death of another");
+                }
+                (me, table)
+            });
+        }
+    });
+}
+
+#[test]
+fn a_slot_is_taken_again_after_a_death_and_its_former_holder_stays_dead() {
+    Sweep::new("attach_again").victims(&["a"]).two_deaths().preemptions(3, 2).runs(1_000).run(|world| {
+        let table = Table::private(1);
+        let living = Living::default();
+        let (setup, again, watched) = (table.clone(), table.clone(), table.clone());
+        let mut old = None;
+        world.process_after(
+            "a",
+            || {
+                let me = Attachment::attach(&setup).expect("a free slot");
+                old = Some(me.id());
+                me
+            },
+            |me| me.detach().expect("no rights"),
+        );
+        let living_a = Rc::clone(&living);
+        world.restarts(move || move_in(&again, &living_a));
+        let old = old.expect("set up");
+        world.process("watcher", move || {
+            if watched.dead(old) == Some(true) {
+                assert_eq!(watched.dead(old), Some(true), "once dead, for ever");
+            }
+        });
+        world.after(move || {
+            let Counts { moving, .. } = table.counts();
+            assert!(moving <= 1, "two deaths in one slot leak one slot");
+        });
+    });
+}
+
+#[test]
+fn who_leaves_gives_its_slot_back() {
+    Sweep::new("detach").preemptions(3, 3).run(|world| {
+        let table = Table::private(2);
+        for name in ["a", "b"] {
+            let table = table.clone();
+            world.process(name, move || {
+                for _ in 0..2 {
+                    let me = Attachment::attach(&table).expect("as many slots as threads");
+                    me.detach().expect("no rights");
+                }
+            });
+        }
+        world.after(move || {
+            assert_eq!(table.counts(), Counts { free: 2, ..Counts::default() });
+        });
+    });
+}

@@ -436,14 +436,16 @@ fn execute(build: &dyn Fn(&mut World), kills: &[Kill], time_may_pass: bool) -> V
         .into_iter()
         .map(|process| {
             let kept = Rc::clone(&kept);
-            rt::spawn(move || {
-                let result = kernel::live(process.index, process.body, process.again);
-                kept.borrow_mut().extend(result);
+            kernel::switching(|| {
+                rt::spawn(move || {
+                    let result = kernel::live(process.index, process.body, process.again);
+                    kept.borrow_mut().extend(result);
+                })
             })
         })
         .collect();
     for thread in threads {
-        thread.join().expect("a violation ends the whole execution");
+        kernel::switching(|| thread.join()).expect("a violation ends the whole execution");
     }
     for check in world.after {
         check();

@@ -36,6 +36,12 @@ struct Inner {
     rights: Cell<usize>,
 }
 
+/// FNV-1a, 64 bits, by words.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+/// Looks at the table before it counts as full though it keeps changing: only a peer that plays with it makes so many.
+const MOST_ROUNDS: usize = 1_000;
+
 /// Why a thread could not attach.
 #[derive(Debug)]
 pub enum AttachError {
@@ -115,24 +121,37 @@ impl Attachment {
     pub fn attach(table: &Table) -> Result<Self, AttachError> {
         let epoch = thread::epoch().map_err(AttachError::Fork)?;
         let list = List::current().map_err(AttachError::Unsupported)?;
-        for index in 0..table.slots() {
-            // Relaxed, here and in every change of a life word: each is a read-modify-write, so it stays in the release sequence
-            // of the kernel's mark, which is what `dead` acquires; nothing else is published by it.
-            if !Life(table.at(index).life().load(Relaxed)).can_be_taken() {
-                continue;
+        // Full is what two looks in a row agree on, each slot's newest value read: then no slot was free in between. One look
+        // alone could meet each slot at a moment when it was taken, though never all at once.
+        let mut last_look = None;
+        for round in 0..MOST_ROUNDS {
+            let mut look = FNV_BASIS;
+            for index in 0..table.slots() {
+                let slot = table.at(index);
+                // Relaxed, here and in every change of a life word: each is a read-modify-write, so it stays in the release sequence
+                // of the kernel's mark, which is what `dead` acquires; nothing else is published by it.
+                let life = if round == 0 { slot.life().load(Relaxed) } else { slot.life().fetch_or(0, Relaxed) };
+                look = (look ^ life).wrapping_mul(FNV_PRIME);
+                if !Life(life).can_be_taken() {
+                    continue;
+                }
+                // Before the slot is taken, so that a failure leaks nothing.
+                let mut node = Node::new(&list, table.life(index)).map_err(AttachError::Unsupported)?;
+                if let Some(id) = take(slot, index, &mut node, &list) {
+                    let inner = Inner {
+                        table: table.clone(),
+                        id,
+                        list,
+                        node: RefCell::new(node),
+                        epoch,
+                        rights: Cell::new(0),
+                    };
+                    return Ok(Self { inner: Rc::new(inner) });
+                }
+                look = look.wrapping_add(1);
             }
-            // Before the slot is taken, so that a failure leaks nothing.
-            let mut node = Node::new(&list, table.life(index)).map_err(AttachError::Unsupported)?;
-            if let Some(id) = take(table.at(index), index, &mut node, &list) {
-                let inner = Inner {
-                    table: table.clone(),
-                    id,
-                    list,
-                    node: RefCell::new(node),
-                    epoch,
-                    rights: Cell::new(0),
-                };
-                return Ok(Self { inner: Rc::new(inner) });
+            if round > 0 && last_look.replace(look) == Some(look) {
+                break;
             }
         }
         Err(AttachError::TableFull { slots: table.slots(), moving: table.counts().moving })

@@ -134,7 +134,7 @@ struct Death;
 
 /// Runs something in which the scheduler may switch to another process, and comes back as this one.
 #[track_caller]
-pub(super) fn switching<R>(f: impl FnOnce() -> R) -> R {
+pub(crate) fn switching<R>(f: impl FnOnce() -> R) -> R {
     let me = CURRENT.get();
     let result = f();
     CURRENT.set(me);
