@@ -3,6 +3,7 @@
 use crate::{
     checkout::Checkout,
     layer::{Layer, Plan, Settings, Step, plan},
+    leftovers,
     output::Summary,
     process::{End, Runner},
     progress::{Figures, Progress},
@@ -18,6 +19,7 @@ use std::{
 };
 
 pub const EXIT_NOT_STARTED: u8 = 3;
+pub const EXIT_USAGE: u8 = 64;
 const EXIT_VIOLATION: u8 = 1;
 const EXIT_INCOMPLETE: u8 = 2;
 const EXIT_INTERRUPTED: u8 = 130;
@@ -200,6 +202,7 @@ impl Check {
         let mut seen = Seen::new(layer, &report, &log);
         let mut activity = self.progress.start("running", layer);
         let started = Instant::now();
+        let segments = leftovers::segments();
         let mut ended = Ended::Success;
         let mut last = None;
         for step in &plan.run {
@@ -216,9 +219,13 @@ impl Check {
                     None if status.success() => Ended::Success,
                     None => Ended::Failure,
                 },
-                End::TimedOut => Ended::TimedOut(limit),
+                End::TimedOut => {
+                    leftovers::remove(&segments);
+                    Ended::TimedOut(limit)
+                }
                 End::Interrupted => {
                     activity.clear();
+                    leftovers::remove(&segments);
                     let after = started.elapsed().as_secs();
                     return Err(Stopped::Interrupted(format!("{layer}, after {after} s,")));
                 }
@@ -228,7 +235,8 @@ impl Check {
             }
         }
         seen.look();
-        let outcome = judge(layer, &seen.tally, &seen.log, &ended, started.elapsed());
+        let mut outcome = judge(layer, &seen.tally, &seen.log, &ended, started.elapsed());
+        outcome.reason = outcome.reason.replace(&format!("{}/", self.checkout.root.display()), "");
         let mut said = format!("{}: {} cases, {} deaths", outcome.verdict, outcome.cases, outcome.deaths);
         if !outcome.reason.is_empty() {
             said = format!("{said}; {}", outcome.reason);

@@ -207,13 +207,13 @@ fn fuzz(checkout: &Checkout, settings: &Settings) -> Result<Plan, String> {
     }
     let mut missing = Vec::new();
     if !answers(&["+nightly", "--version"]) {
-        missing.push("`rustup toolchain install nightly --profile minimal`");
+        missing.push("a nightly toolchain: `rustup toolchain install nightly --profile minimal`");
     }
     if !answers(&["fuzz", "--version"]) {
-        missing.push("`cargo install cargo-fuzz --locked`");
+        missing.push("cargo-fuzz: `cargo install cargo-fuzz --locked`");
     }
     if !missing.is_empty() {
-        return Err(format!("install {}", missing.join(" and ")));
+        return Err(format!("install {}", missing.join("; and ")));
     }
     let target = checkout.target.join("fuzz").display().to_string();
     // `cargo`, not the one that started us: only rustup's understands +nightly.

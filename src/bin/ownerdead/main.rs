@@ -6,6 +6,7 @@
 mod check;
 mod checkout;
 mod layer;
+mod leftovers;
 mod output;
 mod process;
 mod progress;
@@ -27,12 +28,21 @@ enum Command {
     /// Run all layers of checks that this machine can run, and sum up what they saw.
     ///
     /// Exit code: 0 when no layer failed and none is incomplete; 1 on a violation or a failure; 2 when a layer is
-    /// incomplete, or nothing ran at all; 3 when the checks could not be started; 130 when interrupted.
+    /// incomplete, or nothing ran at all; 3 when the checks could not be started; 64 when the command line is not
+    /// understood; 130 when interrupted.
     Check(check::Options),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // The help and the version come this way too.
+            let _ = answer.print();
+            return if answer.use_stderr() { ExitCode::from(check::EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command {
         Command::Check(options) => check::run(&options).unwrap_or_else(|error| {
             eprintln!("error: {error}");
             ExitCode::from(check::EXIT_NOT_STARTED)

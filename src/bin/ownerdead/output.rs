@@ -62,7 +62,7 @@ impl Summary {
             time(self.seconds)
         );
         let said = match self.verdict {
-            Verdict::Fail => format!("FAILED in {}: {} violations; {seen}", failed.join(", "), sum(|l| l.violations)),
+            Verdict::Fail => format!("FAILED in {}; violations: {}; {seen}", failed.join(", "), sum(|l| l.violations)),
             Verdict::Incomplete => format!("INCOMPLETE in {}: no violation so far; {seen}", short.join(", ")),
             Verdict::NotRun => return "Nothing was checked: no layer could run here.".to_owned(),
             Verdict::Pass => format!("No violation: {seen}"),

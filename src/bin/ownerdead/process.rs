@@ -3,9 +3,11 @@
 //! The terminal's Ctrl-C does not reach that group, so SIGINT, SIGTERM and SIGHUP are taken here and passed on.
 
 use nix::{
+    errno::Errno,
     sys::{
+        prctl::set_child_subreaper,
         signal::{Signal, killpg},
-        wait::{Id, WaitPidFlag, waitid},
+        wait::{Id, WaitPidFlag, waitid, waitpid},
     },
     unistd::Pid,
 };
@@ -91,18 +93,23 @@ impl Runner {
         }
     }
 
-    /// Asks the group to end, kills what is left of it, and waits for the child.
+    /// Asks the group to end, kills what is left of it, and waits until all of it is gone.
     fn end(&self, group: Group, grace: Duration) -> io::Result<()> {
+        // From here on, whoever in the group loses its parent becomes ours to wait for.
+        set_child_subreaper(true)?;
         group.signal(Signal::SIGTERM);
         // A stopped process would sleep through the SIGTERM.
         group.signal(Signal::SIGCONT);
         // A second Ctrl-C cuts this short.
-        if matches!(self.events.recv_timeout(grace), Ok(Event::Exited)) {
-            return group.reap().map(drop);
+        if !matches!(self.events.recv_timeout(grace), Ok(Event::Exited)) {
+            group.signal(Signal::SIGKILL);
+            while !matches!(self.events.recv(), Ok(Event::Exited) | Err(_)) {}
         }
-        group.signal(Signal::SIGKILL);
-        while !matches!(self.events.recv(), Ok(Event::Exited) | Err(_)) {}
-        group.reap().map(drop)
+        let everybody = Pid::from_raw(-group.pid().as_raw());
+        group.reap()?;
+        while !matches!(waitpid(everybody, None), Err(error) if error != Errno::EINTR) {}
+        set_child_subreaper(false)?;
+        Ok(())
     }
 }
 
@@ -114,19 +121,24 @@ struct Group {
 impl Group {
     fn start(mut command: Command, events: Sender<Event>) -> io::Result<Group> {
         let child = command.spawn()?;
-        let pid = Pid::from_raw(child.id().cast_signed());
+        let group = Group { child };
+        let pid = group.pid();
         thread::spawn(move || {
             // Not reaped here: while the child is a zombie, its group's number belongs to nobody else.
             let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-            while waitid(Id::Pid(pid), flags) == Err(nix::errno::Errno::EINTR) {}
+            while waitid(Id::Pid(pid), flags) == Err(Errno::EINTR) {}
             let _ = events.send(Event::Exited);
         });
-        Ok(Group { child })
+        Ok(group)
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 
     fn signal(&self, signal: Signal) {
         // It can only fail when the group is empty.
-        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), signal);
+        let _ = killpg(self.pid(), signal);
     }
 
     /// After `Event::Exited`: kills what the child left running, then reaps it.
