@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub const EXIT_NOT_STARTED: u8 = 3;
+pub const EXIT_NOT_STARTED: u8 = 69;
 pub const EXIT_USAGE: u8 = 64;
 const EXIT_VIOLATION: u8 = 1;
 const EXIT_INCOMPLETE: u8 = 2;

@@ -28,8 +28,8 @@ enum Command {
     /// Run all layers of checks that this machine can run, and sum up what they saw.
     ///
     /// Exit code: 0 when no layer failed and none is incomplete; 1 on a violation or a failure; 2 when a layer is
-    /// incomplete, or nothing ran at all; 3 when the checks could not be started; 64 when the command line is not
-    /// understood; 130 when interrupted.
+    /// incomplete, or nothing ran at all; 64 when the command line is not understood; 69 when the checks could not be
+    /// started; 130 when interrupted.
     Check(check::Options),
 }
 
