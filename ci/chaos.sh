@@ -31,12 +31,12 @@ awk -F '\t' -v took="$took" '
         printf "%-28s %-10s %10s %10s %9s %10s  %s\n", "scenario", "state", "cases", "kills", "kills/s", "violations", ""
         for (name in state) {
             printf "%-28s %-10s %10d %10d %9.1f %10d  %s\n", name, state[name], cases[name], deaths[name],
-                time[name] > 0 ? deaths[name] / time[name] : 0, bad[name], detail[name]
+                (time[name] > 0 ? deaths[name] / time[name] : 0), bad[name], detail[name]
             all += deaths[name]; wrong += bad[name]
             if (state[name] != "pass" && state[name] != "not-run") short = 1
         }
         printf "chaos: %d kills in %s s: %.1f kills/s, violations: %d\n", all, took, all / took, wrong
-        exit !all || wrong || short
+        exit (!all || wrong || short)
     }' "$report" || code=1
 if ((code)); then echo "chaos: FAILED"; exit 1; fi
 echo "chaos: passed"

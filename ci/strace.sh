@@ -33,6 +33,6 @@ awk '
             if (!found) { print "    no section for " needed[i]; missing = 1 }
         }
         if (unmatched) print "    a begin without its end"
-        exit all > 0 || missing || unmatched
+        exit (all > 0 || missing || unmatched)
     }' "$trace" || { echo "strace: FAILED: see ${trace#"$PWD"/}"; exit 1; }
 echo "strace: passed: no system call on an uncontended operation"
