@@ -1,0 +1,5 @@
+//! The harness: checks of structures that must survive the death of their users. It knows none of ours.
+
+#[cfg(model)]
+pub mod model;
+pub mod report;

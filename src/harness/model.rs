@@ -1,0 +1,455 @@
+//! Sweeps: a structure under every interleaving (loom) or many (shuttle), with a process dying at every operation.
+//!
+//! A model names processes and what must hold. [`Sweep::run`] then explores it without a death, and once for each point at
+//! which each victim can die: before each of its shared operations, and during each of its sleeps; with two deaths, for each
+//! pair of such points. The points are found by counting up until a point is never reached, so none is left out.
+//!
+//! What it never says: that something holds which it did not look at. Where the time budget ended a sweep, the report is
+//! `incomplete` and the test fails. loom's executions are those with at most so many pre-emptions; shuttle's are a sample; both
+//! are said in the report.
+//!
+//! Environment: `OWNERDEAD_TIER` (`quick`, the default, or `full`), `OWNERDEAD_KILL` (`process@operation`, or `process@sN` for
+//! the sleep of number N, two of them separated by a comma: explore with these deaths alone), `OWNERDEAD_SEED` (shuttle),
+//! `OWNERDEAD_BUDGET` (seconds that a sweep may take).
+
+use super::report::{Line, State};
+use crate::sync::kernel::{self, Body, DeathPlace, Kill, When};
+use crate::sync::rt;
+use core::cell::RefCell;
+use core::time::Duration;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// One execution's processes, and what must hold when they are through. Made anew for each execution.
+#[derive(Default)]
+pub struct World {
+    processes: Vec<Process>,
+    after: Vec<Box<dyn FnOnce()>>,
+}
+
+/// A process of a [`World`].
+struct Process {
+    index: usize,
+    name: &'static str,
+    body: Body,
+    again: Option<Body>,
+}
+
+impl World {
+    /// Adds a process. What `body` gives back (its attachment, above all) is kept until the execution is over: a process that is
+    /// through stays alive and idle, since its leaving would hide lost wake-ups.
+    pub fn process<R: 'static>(&mut self, name: &'static str, body: impl FnOnce() -> R + 'static) -> &mut Self {
+        let tid = 1000 + self.processes.len() as u32;
+        self.process_with_tid(name, tid, body)
+    }
+
+    /// The same with a TID of its own choice: two PID namespaces may have the same.
+    pub fn process_with_tid<R: 'static>(
+        &mut self,
+        name: &'static str,
+        tid: u32,
+        body: impl FnOnce() -> R + 'static,
+    ) -> &mut Self {
+        let index = kernel::add_process(name, tid);
+        let body: Body = Box::new(move || Box::new(body()) as Box<dyn Any>);
+        self.processes.push(Process { index, name, body, again: None });
+        self
+    }
+
+    /// Adds a process that was set up (attached, say) before any process started: no interleaving and no death is explored in
+    /// `setup`.
+    pub fn process_after<S: 'static, R: 'static>(
+        &mut self,
+        name: &'static str,
+        setup: impl FnOnce() -> S,
+        body: impl FnOnce(S) -> R + 'static,
+    ) -> &mut Self {
+        let index = kernel::add_process(name, 1000 + self.processes.len() as u32);
+        let state = kernel::set_up(index, setup);
+        let body: Body = Box::new(move || Box::new(body(state)) as Box<dyn Any>);
+        self.processes.push(Process { index, name, body, again: None });
+        self
+    }
+
+    /// Should the process that was added last die, it starts again as a new one, with this body.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn restarts<R: 'static>(&mut self, body: impl FnOnce() -> R + 'static) -> &mut Self {
+        let process = self.processes.last_mut().expect("a process to restart");
+        process.again = Some(Box::new(move || Box::new(body()) as Box<dyn Any>));
+        self
+    }
+
+    /// Looks at the end of each execution whether all is well; it panics if not.
+    pub fn after(&mut self, check: impl FnOnce() + 'static) -> &mut Self {
+        self.after.push(Box::new(check));
+        self
+    }
+}
+
+/// A model and how far to sweep it.
+pub struct Sweep {
+    name: &'static str,
+    victims: Vec<&'static str>,
+    deaths: usize,
+    preemptions: usize,
+    preemptions_with_deaths: usize,
+    runs: usize,
+    time_may_pass: bool,
+}
+
+impl Sweep {
+    /// A sweep without deaths, at three pre-emptions under loom and 4,000 runs under shuttle.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            victims: Vec::new(),
+            deaths: 0,
+            preemptions: 3,
+            preemptions_with_deaths: 2,
+            runs: 4_000,
+            time_may_pass: false,
+        }
+    }
+
+    /// Each of `victims` dies, at every point; one in each execution.
+    pub fn victims(mut self, victims: &[&'static str]) -> Self {
+        self.victims = victims.to_vec();
+        self.deaths = self.deaths.max(1);
+        self
+    }
+
+    /// Two die in each execution: each pair of points of the victims, restarted ones included.
+    pub fn two_deaths(mut self) -> Self {
+        self.deaths = 2;
+        self
+    }
+
+    /// The most pre-emptions in one execution under loom, without deaths and with.
+    pub fn preemptions(mut self, without_deaths: usize, with_deaths: usize) -> Self {
+        (self.preemptions, self.preemptions_with_deaths) = (without_deaths, with_deaths);
+        self
+    }
+
+    /// How many schedules shuttle tries without a death; at each point of death a twentieth of them.
+    pub fn runs(mut self, runs: usize) -> Self {
+        self.runs = runs;
+        self
+    }
+
+    /// The model has time-outs, so its end may be later than its beginning. Otherwise that is a violation.
+    pub fn time_may_pass(mut self) -> Self {
+        self.time_may_pass = true;
+        self
+    }
+
+    /// Explores the model that `build` makes, which is called once for each execution.
+    ///
+    /// # Panics
+    /// If an execution violates something (with its interleaving and how to repeat it), or the sweep could not be finished.
+    pub fn run(self, build: impl Fn(&mut World) + Send + Sync + 'static) {
+        let mut run = Run {
+            limits: Limits::from_environment(),
+            started: Instant::now(),
+            build: Arc::new(build),
+            places: Arc::default(),
+            executions: 0,
+            deaths: 0,
+            points: 0,
+            spoke: Instant::now(),
+            sweep: self,
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| run.sweep_all()));
+        let covered = run.covered();
+        match result {
+            Ok(Ok(())) => run.emit(State::Pass, 0, &covered),
+            Ok(Err(OutOfTime { at })) => {
+                let text = format!("INCOMPLETE: the budget of {:?} ended it at {at}; {covered}", run.limits.budget);
+                run.emit(State::Incomplete, 0, &text);
+                panic!("{}: {text}", run.sweep.name);
+            }
+            Err(payload) => {
+                let what = payload
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| payload.downcast_ref::<&str>().copied())
+                    .unwrap_or("a panic without a message");
+                run.emit(State::Fail, 1, what);
+                resume_unwind(payload);
+            }
+        }
+    }
+}
+
+struct Limits {
+    full: bool,
+    budget: Duration,
+    seed: u64,
+    only: Option<String>,
+}
+
+impl Limits {
+    fn from_environment() -> Self {
+        let full = std::env::var("OWNERDEAD_TIER").is_ok_and(|tier| tier == "full");
+        let number = |name: &str| std::env::var(name).ok().map(|text| {
+            text.parse::<u64>().unwrap_or_else(|_| panic!("{name}={text:?}: expected a whole number"))
+        });
+        Self {
+            full,
+            budget: Duration::from_secs(number("OWNERDEAD_BUDGET").unwrap_or(if full { 3_600 } else { 240 })),
+            seed: number("OWNERDEAD_SEED").unwrap_or(0x0dead),
+            only: std::env::var("OWNERDEAD_KILL").ok(),
+        }
+    }
+}
+
+struct OutOfTime {
+    at: String,
+}
+
+struct Run {
+    sweep: Sweep,
+    limits: Limits,
+    started: Instant,
+    build: Arc<dyn Fn(&mut World) + Send + Sync>,
+    places: Arc<Mutex<BTreeMap<String, u64>>>,
+    executions: u64,
+    deaths: u64,
+    points: u64,
+    spoke: Instant,
+}
+
+impl Run {
+    fn sweep_all(&mut self) -> Result<(), OutOfTime> {
+        if let Some(only) = self.limits.only.clone() {
+            self.explore(&self.parse(&only))?;
+            return Ok(());
+        }
+        self.explore(&[])?;
+        if self.sweep.deaths == 0 {
+            return Ok(());
+        }
+        // (process, lives) of each victim; a second life is there only if it restarts.
+        let victims = self.victims();
+        let firsts: Vec<_> = victims.iter().flat_map(|&(process, _)| deaths_of(process, 0)).collect();
+        for first in &firsts {
+            for number in 0.. {
+                if self.explore(&[first(number)])?.deaths == 0 {
+                    break;
+                }
+                if self.sweep.deaths > 1 {
+                    self.pairs_with(first(number), &victims)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All second deaths beside `first`. A pair of two processes is explored once, from the one that was added first.
+    fn pairs_with(&mut self, first: Kill, victims: &[(usize, bool)]) -> Result<(), OutOfTime> {
+        let seconds = victims.iter().flat_map(|&(process, restarts)| {
+            let later = (process > first.process).then(|| deaths_of(process, 0));
+            let again = (process == first.process && restarts).then(|| deaths_of(process, 1));
+            later.into_iter().chain(again).flatten()
+        });
+        for second in seconds.collect::<Vec<_>>() {
+            for number in 0.. {
+                if self.explore(&[first, second(number)])?.both == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Index of each victim, and whether it restarts.
+    fn victims(&self) -> Vec<(usize, bool)> {
+        let processes = self.processes();
+        let find = |victim: &&'static str| {
+            let index = processes.iter().position(|(name, _)| name == victim);
+            let index = index.unwrap_or_else(|| panic!("no process is called {victim:?}: they are {processes:?}"));
+            (index, processes[index].1)
+        };
+        self.sweep.victims.iter().map(find).collect()
+    }
+
+    /// Name of each process, and whether it restarts.
+    fn processes(&self) -> Vec<(&'static str, bool)> {
+        let names = Arc::new(Mutex::new(Vec::new()));
+        let (build, found) = (Arc::clone(&self.build), Arc::clone(&names));
+        let looked = rt::explore(self.rt_limits(0, 1), move || {
+            kernel::reset(&[]);
+            let mut world = World::default();
+            build(&mut world);
+            *found.lock().expect("one thread") = world.processes.iter().map(|process| (process.name, process.again.is_some())).collect();
+            kernel::finish();
+        });
+        assert!(looked.is_ok(), "building the world alone ran out of time");
+        let names = names.lock().expect("one thread").clone();
+        names
+    }
+
+    fn rt_limits(&self, preemptions: usize, runs: usize) -> rt::Limits {
+        let until = self.started + self.limits.budget;
+        rt::Limits::new(preemptions, runs, self.limits.seed, until)
+    }
+
+    /// Explores every execution with these deaths.
+    fn explore(&mut self, kills: &[Kill]) -> Result<Found, OutOfTime> {
+        let sweep = &self.sweep;
+        let more = usize::from(self.limits.full);
+        let preemptions = more + if kills.is_empty() { sweep.preemptions } else { sweep.preemptions_with_deaths };
+        let runs = (if self.limits.full { 20_000.max(sweep.runs) } else { sweep.runs }) / if kills.is_empty() { 1 } else { 20 };
+        let (build, places) = (Arc::clone(&self.build), Arc::clone(&self.places));
+        let (kills_inside, time_may_pass) = (kills.to_vec(), sweep.time_may_pass);
+        let counts = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+        let counted = Arc::clone(&counts);
+        let explored = catch_unwind(AssertUnwindSafe(|| {
+            rt::explore(self.rt_limits(preemptions, runs.max(1)), move || {
+                let deaths = execute(&*build, &kills_inside, time_may_pass);
+                counted[0].fetch_add(deaths.len() as u64, Relaxed);
+                counted[1].fetch_add(u64::from(deaths.len() > 1), Relaxed);
+                let mut places = places.lock().expect("one thread");
+                for death in deaths {
+                    *places.entry(death.at.to_string()).or_default() += 1;
+                }
+            })
+        }));
+        let text = kills.iter().map(|kill| format!("{}@{}", kernel::name(kill.process), kill.when));
+        let text = text.collect::<Vec<_>>().join(",");
+        let explored = match explored {
+            Ok(explored) => explored,
+            Err(payload) => {
+                self.explain(&text, kills);
+                resume_unwind(payload);
+            }
+        };
+        let found = Found { deaths: counts[0].load(Relaxed), both: counts[1].load(Relaxed) };
+        self.executions += explored.unwrap_or_else(|ran| ran);
+        self.deaths += found.deaths;
+        self.points += u64::from(found.deaths > 0);
+        if self.spoke.elapsed() > Duration::from_millis(500) {
+            self.spoke = Instant::now();
+            self.emit(State::Running, 0, "");
+        }
+        explored.map(|_| found).map_err(|ran| OutOfTime { at: format!("deaths [{text}] after {ran} executions of them") })
+    }
+
+    /// What happened, for a person, and the command that repeats it.
+    fn explain(&self, kill: &str, kills: &[Kill]) {
+        eprintln!("\n{}: the interleaving that violates it, under {}:\n", self.sweep.name, rt::NAME);
+        eprintln!("{}", kernel::transcript());
+        let lives = kills.iter().any(|kill| kill.life > 0);
+        let kill = if lives { "(a death after a restart: run the whole sweep)".into() } else { kill.to_owned() };
+        let test = std::thread::current().name().unwrap_or("").to_owned();
+        eprintln!(
+            "to repeat it: OWNERDEAD_KILL={kill:?} OWNERDEAD_SEED={} RUSTFLAGS=\"--cfg {}\" cargo test --release -- --exact \
+             --nocapture {test}",
+            self.limits.seed,
+            rt::NAME
+        );
+    }
+
+    fn parse(&self, text: &str) -> Vec<Kill> {
+        let names = self.processes();
+        let parse = |one: &str| {
+            let (name, at) = one.split_once('@')?;
+            let process = names.iter().position(|&(known, _)| known == name)?;
+            let when = match at.strip_prefix('s') {
+                Some(sleep) => When::Asleep(sleep.parse().ok()?),
+                None => When::Before(at.parse().ok()?),
+            };
+            Some(Kill { process, life: 0, when })
+        };
+        let kills = text.split(',').filter(|one| !one.is_empty());
+        kills
+            .map(|one| {
+                parse(one).unwrap_or_else(|| {
+                    panic!("OWNERDEAD_KILL={text:?}: expected process@operation or process@sN, processes {names:?}")
+                })
+            })
+            .collect()
+    }
+
+    fn covered(&self) -> String {
+        let places = self.places.lock().map(|places| places.len()).unwrap_or(0);
+        let bound = if cfg!(loom) {
+            let more = usize::from(self.limits.full);
+            format!("at most {} pre-emptions, {} with deaths", self.sweep.preemptions + more, self.sweep.preemptions_with_deaths + more)
+        } else {
+            format!("a sample, seed {}", self.limits.seed)
+        };
+        format!("{} crash points at {places} source lines, {bound}", self.points)
+    }
+
+    fn emit(&self, state: State, violations: u64, detail: &str) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let line = Line {
+            state,
+            layer: rt::NAME,
+            name: self.sweep.name,
+            cases: self.executions,
+            deaths: self.deaths,
+            violations,
+            seconds,
+            detail,
+        };
+        line.emit();
+        if state != State::Running {
+            println!(
+                "{} {}: {} executions, {} deaths, {seconds:.1} s; {detail}",
+                rt::NAME, self.sweep.name, self.executions, self.deaths
+            );
+        }
+    }
+}
+
+/// A victim in one of its lives, awake and asleep: from a number to a death.
+fn deaths_of(process: usize, life: u32) -> [Box<dyn Fn(u32) -> Kill>; 2] {
+    [
+        Box::new(move |number| Kill { process, life, when: When::Before(number) }),
+        Box::new(move |number| Kill { process, life, when: When::Asleep(number) }),
+    ]
+}
+
+/// How often processes died in an exploration.
+#[derive(Clone, Copy)]
+struct Found {
+    deaths: u64,
+    both: u64,
+}
+
+/// One execution: builds the world, runs its processes to their ends, looks at what must hold. Where processes died.
+fn execute(build: &dyn Fn(&mut World), kills: &[Kill], time_may_pass: bool) -> Vec<DeathPlace> {
+    kernel::reset(kills);
+    let mut world = World::default();
+    build(&mut world);
+    let kept: Rc<RefCell<Vec<Box<dyn Any>>>> = Rc::default();
+    let threads: Vec<_> = world
+        .processes
+        .into_iter()
+        .map(|process| {
+            let kept = Rc::clone(&kept);
+            rt::spawn(move || {
+                let result = kernel::live(process.index, process.body, process.again);
+                kept.borrow_mut().extend(result);
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("a violation ends the whole execution");
+    }
+    for check in world.after {
+        check();
+    }
+    let (time, deaths) = kernel::finish();
+    assert!(time_may_pass || time.is_zero(), "virtual time is {time:?}: somebody woke only because its time was up");
+    drop(kept);
+    deaths
+}

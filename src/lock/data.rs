@@ -1,0 +1,90 @@
+//! What may live in shared memory behind a lock.
+
+/// A type that may live in shared memory behind a lock.
+///
+/// Make one with [`shared_data!`](crate::shared_data), which checks all this.
+///
+/// # Safety
+/// - Every pattern of bytes is a valid value: a segment is born as zeroes, and a holder may be killed between any two stores.
+/// - It holds no pointer, reference or handle: those mean nothing in another process.
+/// - Its layout is the same in every program that has the same [`Data::FINGERPRINT`]: `repr(C)`, or a primitive.
+pub unsafe trait Data: Copy + Send + Sync + 'static {
+    /// Stands in the segment and is compared when it is opened.
+    const FINGERPRINT: u64;
+}
+
+macro_rules! integers {
+    ($($int:ty)*) => {$(
+        // SAFETY: every pattern of bytes is a value of an integer or a float; it holds no pointer; its layout is fixed.
+        unsafe impl Data for $int {
+            const FINGERPRINT: u64 = fingerprint(stringify!($int));
+        }
+    )*};
+}
+integers!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64);
+
+// SAFETY: an array is its elements, one after the other, and they satisfy all three points.
+unsafe impl<T: Data, const N: usize> Data for [T; N] {
+    const FINGERPRINT: u64 = combine(T::FINGERPRINT, N as u64);
+}
+
+/// FNV-1a, 64 bits, of a declaration. (G. Fowler, L. C. Noll, K.-P. Vo.)
+#[doc(hidden)]
+pub const fn fingerprint(text: &str) -> u64 {
+    let (bytes, mut hash, mut at) = (text.as_bytes(), 0xcbf2_9ce4_8422_2325u64, 0);
+    while at < bytes.len() {
+        hash = combine(hash, bytes[at] as u64);
+        at += 1;
+    }
+    hash
+}
+
+/// One step of it.
+#[doc(hidden)]
+pub const fn combine(hash: u64, value: u64) -> u64 {
+    (hash ^ value).wrapping_mul(0x0000_0100_0000_01b3)
+}
+
+/// Declares a struct that may live in shared memory: `repr(C)`, `Copy`, each field of a type that may live there too.
+///
+/// ```
+/// ownerdead::shared_data! {
+///     /// Two counters that must stay equal.
+///     pub struct Pair {
+///         pub left: u64,
+///         pub right: u64,
+///     }
+/// }
+/// assert_eq!(size_of::<Pair>(), 16);
+/// ```
+///
+/// A field that may not be there does not compile:
+///
+/// ```compile_fail
+/// ownerdead::shared_data! {
+///     pub struct Named { name: String }
+/// }
+/// ```
+#[macro_export]
+macro_rules! shared_data {
+    ($(#[$attribute:meta])* $visibility:vis struct $name:ident {
+        $($(#[$field_attribute:meta])* $field_visibility:vis $field:ident: $type:ty),+ $(,)?
+    }) => {
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug)]
+        #[repr(C)]
+        $visibility struct $name {
+            $($(#[$field_attribute])* $field_visibility $field: $type,)+
+        }
+        // SAFETY: the struct is `repr(C)`, and each field is `Data`, as `FINGERPRINT` makes the compiler check; padding has no
+        // value.
+        unsafe impl $crate::lock::Data for $name {
+            const FINGERPRINT: u64 = {
+                let mut hash = $crate::lock::fingerprint(stringify!($name));
+                $(hash = $crate::lock::combine(hash, $crate::lock::fingerprint(stringify!($field)));
+                  hash = $crate::lock::combine(hash, <$type as $crate::lock::Data>::FINGERPRINT);)+
+                hash
+            };
+        }
+    };
+}

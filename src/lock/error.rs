@@ -1,0 +1,125 @@
+//! What can go wrong with a lock; one enum per operation.
+
+use core::fmt;
+
+/// The lock was had, but its last holder died with it, or gave it up in a panic: what it guards may be half changed.
+///
+/// Repair it and call [`mark_consistent`](super::Guard::mark_consistent); a guard that is dropped without makes the mutex not
+/// recoverable for all. `EOWNERDEAD` of `pthread_mutex_lock(3)`.
+pub struct OwnerDied<G> {
+    guard: G,
+}
+
+impl<G> OwnerDied<G> {
+    pub(super) fn new(guard: G) -> Self {
+        Self { guard }
+    }
+    /// The guard, to look at what it guards.
+    pub fn guard(&self) -> &G {
+        &self.guard
+    }
+    /// The guard, to repair what it guards.
+    pub fn into_guard(self) -> G {
+        self.guard
+    }
+}
+
+impl<G> fmt::Debug for OwnerDied<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnerDied { .. }")
+    }
+}
+
+macro_rules! lock_errors {
+    ($($(#[$doc:meta])* $name:ident $( { $(#[$extra_doc:meta])* $extra:ident: $extra_text:literal } )?)+) => {$(
+        $(#[$doc])*
+        pub enum $name<G> {
+            /// The lock was had; what it guards may be half changed. The guard is inside.
+            OwnerDied(OwnerDied<G>),
+            /// A holder died and the next one did not repair what it guards: nobody can lock it any more. Make a new one.
+            NotRecoverable,
+            /// This thread holds it already. `EDEADLK`.
+            Deadlock,
+            /// This is a forked child, and the attachment is its parent's: attach anew.
+            Forked,
+            /// The attachment is to another segment than the mutex.
+            WrongSegment,
+            /// The word of the lock names no slot of the participants' table: somebody has damaged the segment.
+            Corrupt {
+                /// The field.
+                field: &'static str,
+                /// What it holds.
+                found: u64,
+                /// What it may hold.
+                expected: &'static str,
+            },
+            $($(#[$extra_doc])* $extra,)?
+        }
+
+        impl<G> fmt::Debug for $name<G> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl<G> fmt::Display for $name<G> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    Self::OwnerDied(_) => f.write_str("the last holder died with the lock: repair what it guards"),
+                    Self::NotRecoverable => {
+                        f.write_str("not recoverable: a holder died and nobody repaired what it guards; make a new mutex")
+                    }
+                    Self::Deadlock => f.write_str("this thread holds the lock already"),
+                    Self::Forked => f.write_str("the attachment is the parent's, and this is a forked child: attach anew"),
+                    Self::WrongSegment => f.write_str("the attachment is to another segment: attach to the mutex's own"),
+                    Self::Corrupt { field, found, expected } => {
+                        write!(f, "the segment is damaged: {field} is {found:#x}, expected {expected}")
+                    }
+                    $(Self::$extra => f.write_str($extra_text),)?
+                }
+            }
+        }
+
+        impl<G> std::error::Error for $name<G> {}
+
+        impl<G> From<Trouble> for $name<G> {
+            fn from(trouble: Trouble) -> Self {
+                match trouble {
+                    Trouble::NotRecoverable => Self::NotRecoverable,
+                    Trouble::Deadlock => Self::Deadlock,
+                    Trouble::Forked => Self::Forked,
+                    Trouble::WrongSegment => Self::WrongSegment,
+                    Trouble::Corrupt(found) => Self::Corrupt {
+                        field: "the lock word",
+                        found,
+                        expected: "a slot of the participants' table, or free",
+                    },
+                }
+            }
+        }
+    )+};
+}
+
+lock_errors! {
+    /// Why [`RobustMutex::lock`](super::RobustMutex::lock) gave no plain guard.
+    LockError
+    /// Why [`RobustMutex::try_lock`](super::RobustMutex::try_lock) gave no plain guard.
+    TryLockError {
+        /// Somebody alive holds it.
+        WouldBlock: "somebody alive holds the lock"
+    }
+    /// Why [`RobustMutex::lock_timeout`](super::RobustMutex::lock_timeout) gave no plain guard.
+    LockTimeoutError {
+        /// Somebody alive held it all that time.
+        TimedOut: "somebody alive held the lock until the time-out"
+    }
+}
+
+/// What all three have in common.
+pub(super) enum Trouble {
+    NotRecoverable,
+    Deadlock,
+    Forked,
+    WrongSegment,
+    Corrupt(u64),
+}

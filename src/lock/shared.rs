@@ -1,0 +1,160 @@
+//! A robust mutex in a segment.
+//!
+//! ```text
+//! body + 0     the lock word, on a line of its own
+//!      + 128   fingerprint, size and alignment of the guarded type
+//!      + 256   the guarded value
+//! ```
+
+use super::data::Data;
+use super::robust::RobustMutex;
+use crate::segment::{Body, CreateError, Kind, OpenError, Options, OutOfBody, Place, Segment};
+use crate::sync::Line;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::cell::SharedCell;
+
+const WORD: usize = 0;
+const TYPE: usize = 128;
+const VALUE: usize = 256;
+
+// SAFETY: a `Data` is valid whatever its bytes are, and `SharedCell` gives only pointers to it.
+unsafe impl<T: Data> Place for SharedCell<T> {}
+
+/// Why a segment gave no mutex.
+#[derive(Debug)]
+pub enum SharedError {
+    /// The segment could not be opened.
+    Open(OpenError),
+    /// It could not be created.
+    Create(CreateError),
+    /// It is too small for the guarded type.
+    Body(OutOfBody),
+    /// It guards another type.
+    Type {
+        /// What differs: the fingerprint, the size or the alignment.
+        field: &'static str,
+        /// What the segment says.
+        found: u64,
+        /// What the type has.
+        expected: u64,
+    },
+}
+
+impl core::fmt::Display for SharedError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Open(error) => error.fmt(f),
+            Self::Create(error) => error.fmt(f),
+            Self::Body(error) => error.fmt(f),
+            Self::Type { field, found, expected } => write!(
+                f,
+                "the mutex guards another type: its {field} is {found:#x}, expected {expected:#x}; open it with the type that \
+                 it was created with"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SharedError {}
+
+impl From<OpenError> for SharedError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}
+impl From<CreateError> for SharedError {
+    fn from(error: CreateError) -> Self {
+        Self::Create(error)
+    }
+}
+impl From<OutOfBody> for SharedError {
+    fn from(error: OutOfBody) -> Self {
+        Self::Body(error)
+    }
+}
+
+/// What the segment says of the guarded type: three words.
+fn type_words<T: Data>() -> [(&'static str, u64); 3] {
+    [
+        ("fingerprint", T::FINGERPRINT),
+        ("size in bytes", size_of::<T>() as u64),
+        ("alignment in bytes", align_of::<T>() as u64),
+    ]
+}
+
+impl<T: Data> RobustMutex<T> {
+    const BODY: usize = {
+        assert!(align_of::<T>() <= VALUE, "a guarded type is aligned to at most 256 bytes");
+        VALUE + size_of::<T>()
+    };
+
+    fn init(value: T) -> impl FnOnce(&Body) {
+        move |body| {
+            let words = body.slice::<AtomicU64>(TYPE, 3).expect("BODY holds the words");
+            for (word, (_, value)) in words.iter().zip(type_words::<T>()) {
+                // Relaxed: nobody sees the segment before it has a name.
+                word.store(value, Relaxed);
+            }
+            let cell = body.place::<SharedCell<T>>(VALUE).expect("BODY holds the value");
+            // SAFETY: nobody else can reach the segment before it has a name; the place is aligned and large enough.
+            unsafe { cell.get_mut().write(value) };
+        }
+    }
+
+    /// Makes a new mutex that guards `value`, under a name in `/dev/shm`.
+    ///
+    /// # Errors
+    /// [`SharedError::Create`], also if the name is taken.
+    pub fn create(name: &str, options: &Options, value: T) -> Result<Self, SharedError> {
+        Self::over(Segment::create(name, options, Kind::MUTEX, Self::BODY, Self::init(value))?)
+    }
+
+    /// Makes a new mutex that guards `value`, without a name: for processes that inherit it or are handed its descriptor.
+    ///
+    /// # Errors
+    /// [`SharedError::Create`].
+    pub fn memfd(options: &Options, value: T) -> Result<Self, SharedError> {
+        Self::over(Segment::memfd(options, Kind::MUTEX, Self::BODY, Self::init(value))?)
+    }
+
+    /// Opens the mutex of this name.
+    ///
+    /// # Errors
+    /// [`SharedError`].
+    ///
+    /// # Safety
+    /// Guards give references into the segment, so every process that can write it must follow the mutex's protocol: it
+    /// changes the guarded value only while it holds the lock.
+    pub unsafe fn open(name: &str) -> Result<Self, SharedError> {
+        Self::over(Segment::open(name, Kind::MUTEX)?)
+    }
+
+    /// The mutex in a segment that is open already.
+    ///
+    /// # Errors
+    /// [`SharedError::Body`] or [`SharedError::Type`].
+    ///
+    /// # Safety
+    /// As for [`Self::open`].
+    pub unsafe fn from_segment(segment: Segment) -> Result<Self, SharedError> {
+        Self::over(segment)
+    }
+
+    fn over(segment: Segment) -> Result<Self, SharedError> {
+        let words = segment.body_slice::<AtomicU64>(TYPE, 3)?;
+        for (word, (field, expected)) in words.iter().zip(type_words::<T>()) {
+            // Relaxed: written before the segment had a name, and never again.
+            let found = word.load(Relaxed);
+            if found != expected {
+                return Err(SharedError::Type { field, found, expected });
+            }
+        }
+        Ok(Self { table: segment.table(), word: segment.body(WORD)?, data: segment.body(VALUE)?, segment })
+    }
+
+    /// The segment that it lives in.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+}

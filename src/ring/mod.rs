@@ -1,0 +1,4 @@
+//! Rings.
+
+pub(crate) mod record;
+pub mod spsc;

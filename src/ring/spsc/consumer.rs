@@ -1,0 +1,296 @@
+//! The consumer's side.
+
+use super::producer::went_back;
+use super::wait::{Stop, until_moved, until_taken};
+use super::{Corrupt, PopError, PopTimeoutError, Ring, Role, TryPopError, WaitPeerError, check_indices};
+use crate::owner::Attachment;
+use crate::ring::record::{Checksum, GRANULE, PADDING, SLEEPER};
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::futex::{ALL, Word, wake};
+use crate::sync::{thread, time};
+use core::time::Duration;
+
+/// The consumer's seat. It stays with its thread; dropping it gives the seat up.
+#[derive(Debug)]
+pub struct Consumer {
+    ring: Ring,
+    me: Attachment,
+    /// Up to where records were read. Invariant 1: equal to the shared read index between calls; nobody else writes that.
+    head: u64,
+    /// The producer's index as last read. Invariant 2: `head <= tail <= head + capacity`.
+    tail: u64,
+}
+
+/// A record in the ring, validated: its granules lie between the read index and the write index.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    start: u64,
+    kind: u32,
+    len: u32,
+    end: u64,
+}
+
+impl Consumer {
+    pub(super) fn new(ring: Ring, me: Attachment) -> Result<Self, Corrupt> {
+        // Relaxed: the last consumer's stores are visible since its seat was taken (Acquire, or `dead`).
+        let head = ring.control.head.index.load(Relaxed) & !SLEEPER;
+        let tail = ring.control.tail.index.load(Acquire) & !SLEEPER;
+        check_indices(&ring.geometry, tail, head)?;
+        Ok(Self { ring, me, head, tail })
+    }
+
+    /// Copies the next record into `payload` (what it held is replaced), commits it as read, and gives its kind.
+    ///
+    /// # Errors
+    /// [`TryPopError`], and the record, if there is one, stays.
+    pub fn try_pop(&mut self, payload: &mut Vec<u8>) -> Result<u32, TryPopError> {
+        let found = self.find(self.head)?;
+        payload.clear();
+        self.copy(&found, payload)?;
+        self.commit(found.end);
+        Ok(found.kind)
+    }
+
+    /// The same, sleeping while the ring is empty and its producer lives, or nobody has its seat.
+    ///
+    /// # Errors
+    /// [`PopError`], and the record, if there is one, stays.
+    pub fn pop(&mut self, payload: &mut Vec<u8>) -> Result<u32, PopError> {
+        Ok(self.pop_until(payload, None)?)
+    }
+
+    /// The same for up to `timeout`.
+    ///
+    /// # Errors
+    /// [`PopTimeoutError`], and the record, if there is one, stays.
+    pub fn pop_timeout(&mut self, payload: &mut Vec<u8>, timeout: Duration) -> Result<u32, PopTimeoutError> {
+        match self.try_pop(payload) {
+            Ok(kind) => Ok(kind),
+            Err(TryPopError::Empty) => self.pop_until(payload, time::now().checked_add(timeout)),
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    fn pop_until(&mut self, payload: &mut Vec<u8>, deadline: Option<Duration>) -> Result<u32, PopTimeoutError> {
+        loop {
+            match self.try_pop(payload) {
+                Ok(kind) => return Ok(kind),
+                Err(TryPopError::Empty) => {}
+                Err(error) => return Err(refused(error)),
+            }
+            until_moved(&self.ring, &self.me, &self.ring.control.tail, Role::Producer, self.tail, deadline).map_err(
+                |stop| match stop {
+                    Stop::PeerDied => PopTimeoutError::ProducerDied,
+                    Stop::TimedOut => PopTimeoutError::TimedOut,
+                    Stop::Corrupt(corrupt) => PopTimeoutError::Corrupt(corrupt),
+                },
+            )?;
+        }
+    }
+
+    /// Gives up to `max` records to `take`, in order, and commits them as read together: should this thread die before, all of
+    /// them are delivered again. Says how many.
+    ///
+    /// # Errors
+    /// [`TryPopError`] if there was not even one.
+    pub fn pop_batch(&mut self, max: usize, mut take: impl FnMut(u32, &[u8])) -> Result<usize, TryPopError> {
+        let (mut end, mut count, mut payload) = (self.head, 0, Vec::new());
+        while count < max {
+            payload.clear();
+            let copied = self.find(end).and_then(|found| {
+                self.copy(&found, &mut payload)?;
+                Ok(found)
+            });
+            match copied {
+                Ok(found) => {
+                    take(found.kind, &payload);
+                    (end, count) = (found.end, count + 1);
+                }
+                Err(error) if count == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        if count > 0 {
+            self.commit(end);
+        }
+        Ok(count)
+    }
+
+    /// Looks at the next record without reading it off.
+    ///
+    /// # Errors
+    /// [`TryPopError`].
+    pub fn peek(&mut self) -> Result<Peek<'_>, TryPopError> {
+        let found = self.find(self.head)?;
+        Ok(Peek { consumer: self, found })
+    }
+
+    /// Tells monitors that this side is alive though there is nothing to read.
+    pub fn beat(&mut self) {
+        self.ring.control.head.beat();
+    }
+
+    /// How often this seat was taken over from the dead.
+    pub fn generation(&self) -> u64 {
+        self.ring.seat(Role::Consumer).generation()
+    }
+
+    /// Sleeps until somebody alive has the producer's seat, for up to `timeout` if there is one.
+    ///
+    /// # Errors
+    /// [`WaitPeerError`].
+    pub fn wait_producer(&self, timeout: Option<Duration>) -> Result<(), WaitPeerError> {
+        if !self.me.is_current() {
+            return Err(WaitPeerError::Forked);
+        }
+        let deadline = timeout.and_then(|timeout| time::now().checked_add(timeout));
+        until_taken(&self.ring, &self.me, Role::Producer, deadline)
+    }
+
+    /// Gives the seat up, as dropping does.
+    pub fn close(self) {}
+
+    /// The record at `position`, or after the padding there.
+    fn find(&mut self, mut position: u64) -> Result<Found, TryPopError> {
+        if !self.me.is_current() {
+            return Err(TryPopError::Forked);
+        }
+        loop {
+            if position == self.tail && !self.refresh()? {
+                return Err(TryPopError::Empty);
+            }
+            // Read once: a peer that breaks the protocol may change it meanwhile.
+            let first = self.ring.granule(position).load();
+            let (len, kind) = (first as u32, (first >> 32) as u32);
+            let room = self.ring.geometry.to_end(position).min(self.tail - position);
+            if len == PADDING {
+                let padding = self.ring.geometry.to_end(position);
+                // A padding record fills the ring up to its end, and something follows it.
+                if padding >= self.tail - position {
+                    return Err(Corrupt {
+                        field: "the end of a padding record",
+                        found: position + padding,
+                        expected: format!("before the write index {}", self.tail),
+                    }
+                    .into());
+                }
+                position += padding;
+                continue;
+            }
+            let size = self.ring.geometry.record(len.into());
+            if size > room {
+                return Err(Corrupt {
+                    field: "the length of a record",
+                    found: len.into(),
+                    expected: format!("a record of at most {room} bytes, all in, at position {position}"),
+                }
+                .into());
+            }
+            return Ok(Found { start: position, kind, len, end: position + size });
+        }
+    }
+
+    /// Reads the producer's index again; whether it has moved.
+    fn refresh(&mut self) -> Result<bool, Corrupt> {
+        // Acquire, paired with the producer's Release: the records before it.
+        let tail = self.ring.control.tail.index.load(Acquire) & !SLEEPER;
+        if tail < self.tail {
+            return Err(went_back("the write index", tail, self.tail));
+        }
+        check_indices(&self.ring.geometry, tail, self.head)?;
+        let moved = tail != self.tail;
+        self.tail = tail;
+        Ok(moved)
+    }
+
+    /// Appends the payload of a record to `payload`, and checks its checksum.
+    fn copy(&self, found: &Found, payload: &mut Vec<u8>) -> Result<(), Corrupt> {
+        let (from, len) = (payload.len(), found.len as usize);
+        payload.reserve(len.next_multiple_of(8));
+        let mut at = found.start + GRANULE;
+        while payload.len() - from < len {
+            payload.extend_from_slice(&self.ring.granule(at).load().to_le_bytes());
+            at += GRANULE;
+        }
+        payload.truncate(from + len);
+        if self.ring.geometry.checksum {
+            let mut checksum = Checksum::new(found.start, crate::ring::record::head(found.len, found.kind));
+            checksum.update(&payload[from..]);
+            let (expected, stored) = (checksum.finish(), self.ring.granule(at).load());
+            if stored != expected {
+                payload.truncate(from);
+                return Err(Corrupt {
+                    field: "the checksum of a record",
+                    found: stored,
+                    expected: format!("{expected:#x} at position {}", found.start),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits everything before `end` as read: one store.
+    #[inline]
+    fn commit(&mut self, end: u64) {
+        self.head = end;
+        // Release: the reads before it, so that the producer does not overwrite what is still read. A swap, so that a sleeper's
+        // bit is seen, however late it was set.
+        let old = self.ring.control.head.index.swap(end, Release);
+        if old & SLEEPER != 0 {
+            // Should this thread die before it wakes the producer, its death does: the producer sleeps on its life word too.
+            wake(Word::Low(&self.ring.control.head.index), ALL);
+        }
+        self.ring.control.head.beat();
+    }
+}
+
+fn refused(error: TryPopError) -> PopTimeoutError {
+    match error {
+        TryPopError::Empty => unreachable!("an empty ring is waited for"),
+        TryPopError::Forked => PopTimeoutError::Forked,
+        TryPopError::Corrupt(corrupt) => PopTimeoutError::Corrupt(corrupt),
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if thread::dying() || !self.me.is_current() {
+            return;
+        }
+        self.ring.seat(Role::Consumer).give_up(&self.me, &self.ring.control.gate);
+    }
+}
+
+/// The next record, still in the ring.
+#[derive(Debug)]
+pub struct Peek<'c> {
+    consumer: &'c mut Consumer,
+    found: Found,
+}
+
+impl Peek<'_> {
+    /// Its kind.
+    pub fn kind(&self) -> u32 {
+        self.found.kind
+    }
+
+    /// Bytes of its payload.
+    #[allow(clippy::len_without_is_empty, reason = "an empty payload is a payload")]
+    pub fn len(&self) -> usize {
+        self.found.len as usize
+    }
+
+    /// Copies its payload (what `payload` held is replaced).
+    ///
+    /// # Errors
+    /// [`Corrupt`], if the checksum is wrong; `payload` is empty then.
+    pub fn copy_to(&self, payload: &mut Vec<u8>) -> Result<(), Corrupt> {
+        payload.clear();
+        self.consumer.copy(&self.found, payload)
+    }
+
+    /// Commits it as read.
+    pub fn consume(self) {
+        self.consumer.commit(self.found.end);
+    }
+}

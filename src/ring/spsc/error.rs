@@ -1,0 +1,152 @@
+//! What can go wrong; one enum per operation.
+
+use core::fmt;
+
+/// The ring's memory holds what no peer that follows the protocol writes. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Corrupt {
+    /// The field.
+    pub field: &'static str,
+    /// What it holds.
+    pub found: u64,
+    /// What it may hold.
+    pub expected: String,
+}
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the ring is damaged: {} is {:#x}, expected {}; make a new one", self.field, self.found, self.expected)
+    }
+}
+
+impl std::error::Error for Corrupt {}
+
+macro_rules! errors {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident $({ $($(#[$field_doc:meta])* $field:ident: $type:ty),+ })? : $text:literal),+ $(,)? })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant $({ $($(#[$field_doc])* $field: $type),+ })?,)+
+            /// This is a forked child, and the seat is its parent's: attach and open anew.
+            Forked,
+            /// The ring is damaged.
+            Corrupt(Corrupt),
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$variant $({ $($field),+ })? => write!(f, $text),)+
+                    Self::Forked => f.write_str("the attachment is the parent's, and this is a forked child: attach anew"),
+                    Self::Corrupt(corrupt) => corrupt.fmt(f),
+                }
+            }
+        }
+
+        impl std::error::Error for $name {}
+
+        impl From<Corrupt> for $name {
+            fn from(corrupt: Corrupt) -> Self {
+                Self::Corrupt(corrupt)
+            }
+        }
+    )+};
+}
+
+errors! {
+    /// Why a seat could not be opened.
+    SeatError {
+        /// Somebody alive has it.
+        Busy {
+            /// Slot of its holder.
+            slot: u32,
+            /// Generation of the seat.
+            generation: u64
+        }: "somebody alive has the seat: slot {slot}, generation {generation}",
+        /// The attachment is to another segment than the ring.
+        WrongSegment: "the attachment is to another segment: attach to the ring's own",
+    }
+    /// Why a record could not be pushed, or room for one reserved, without waiting.
+    TryPushError {
+        /// There is no room now.
+        Full: "the ring is full",
+        /// It never fits.
+        TooLarge {
+            /// Bytes of the payload.
+            len: usize,
+            /// Bytes that it may have.
+            max: usize
+        }: "a payload of {len} bytes is too large: this ring takes up to {max}",
+    }
+    /// Why a record could not be pushed.
+    PushError {
+        /// There is no room, and the consumer is dead. Somebody has to take its seat over.
+        ConsumerDied: "the ring is full and its consumer has died: take its seat over",
+        /// It never fits.
+        TooLarge {
+            /// Bytes of the payload.
+            len: usize,
+            /// Bytes that it may have.
+            max: usize
+        }: "a payload of {len} bytes is too large: this ring takes up to {max}",
+    }
+    /// Why a record could not be pushed in time.
+    PushTimeoutError {
+        /// There was no room all that time.
+        TimedOut: "the ring was full until the time-out",
+        /// There is no room, and the consumer is dead. Somebody has to take its seat over.
+        ConsumerDied: "the ring is full and its consumer has died: take its seat over",
+        /// It never fits.
+        TooLarge {
+            /// Bytes of the payload.
+            len: usize,
+            /// Bytes that it may have.
+            max: usize
+        }: "a payload of {len} bytes is too large: this ring takes up to {max}",
+    }
+    /// Why no record could be read without waiting.
+    TryPopError {
+        /// There is none now.
+        Empty: "the ring is empty",
+    }
+    /// Why no record could be read.
+    PopError {
+        /// All that was committed has been read, and the producer is dead. Somebody has to take its seat over.
+        ProducerDied: "the ring is drained and its producer has died: take its seat over",
+    }
+    /// Why no record could be read in time.
+    PopTimeoutError {
+        /// There was none all that time.
+        TimedOut: "the ring was empty until the time-out",
+        /// All that was committed has been read, and the producer is dead. Somebody has to take its seat over.
+        ProducerDied: "the ring is drained and its producer has died: take its seat over",
+    }
+    /// Why nobody could be waited for.
+    WaitPeerError {
+        /// Nobody alive took the peer's seat in all that time.
+        TimedOut: "nobody alive had the peer's seat until the time-out",
+    }
+}
+
+impl From<PushTimeoutError> for PushError {
+    fn from(error: PushTimeoutError) -> Self {
+        match error {
+            PushTimeoutError::TimedOut => unreachable!("a push without a deadline"),
+            PushTimeoutError::ConsumerDied => Self::ConsumerDied,
+            PushTimeoutError::TooLarge { len, max } => Self::TooLarge { len, max },
+            PushTimeoutError::Forked => Self::Forked,
+            PushTimeoutError::Corrupt(corrupt) => Self::Corrupt(corrupt),
+        }
+    }
+}
+
+impl From<PopTimeoutError> for PopError {
+    fn from(error: PopTimeoutError) -> Self {
+        match error {
+            PopTimeoutError::TimedOut => unreachable!("a pop without a deadline"),
+            PopTimeoutError::ProducerDied => Self::ProducerDied,
+            PopTimeoutError::Forked => Self::Forked,
+            PopTimeoutError::Corrupt(corrupt) => Self::Corrupt(corrupt),
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! A byte ring for one producer and one consumer.
+//!
+//! **What it guarantees.** Records arrive whole and in order, each once. Nobody waits for the dead: a blocking call returns when
+//! its peer dies. No call makes a system call unless it has to sleep, or a sleeper has to be woken.
+//!
+//! **What survives a death.** Each side holds a seat. Who opens the seat of a dead one takes it over, and is told
+//! ([`Opened::OwnerDied`]); the generation grows by one. A producer's death loses the record that it had not committed, and no
+//! other. A consumer's death loses nothing: what it had not committed as read is delivered again.
+//!
+//! **What it cannot do.** More than one producer or consumer at a time. A seat is not taken from one who is merely slow or
+//! stopped: others wait, or find the ring full. A record is at most half the ring.
+//!
+//! ```text
+//! body + 0      capacity, flags                       fixed at birth
+//!      + 128    tail | heartbeat of the producer      written by the producer
+//!      + 256    head | heartbeat of the consumer      written by the consumer
+//!      + 384    seat of the producer: right, generation
+//!      + 512    seat of the consumer: right, generation
+//!      + 640    gate, always 0
+//!      + 4096   the records (see `record`)
+//! ```
+//!
+//! What must synchronise with what:
+//!
+//! | store | load | publishes |
+//! |---|---|---|
+//! | tail, swap Release, by the producer | tail, Acquire, by the consumer | the records before it |
+//! | head, swap Release, by the consumer | head, Acquire, by the producer | that the bytes before it were read |
+//!
+//! A side that sleeps sets a bit in the index that the other side moves; the other publishes by a swap, which shows it that bit.
+//! So no fence is needed between publishing and looking for sleepers: they are one access.
+
+mod consumer;
+mod error;
+mod producer;
+mod wait;
+
+#[cfg(not(model))]
+mod shared;
+
+pub use consumer::{Consumer, Peek};
+pub use error::*;
+pub use producer::{Producer, Reservation};
+#[cfg(not(model))]
+pub use shared::RingError;
+
+use crate::owner::{AttachError, Attachment, SeatState, SeatWords, Table};
+use crate::ring::record::{GRANULE, Geometry, SLEEPER};
+use crate::sync::Line;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering::{Acquire, Relaxed};
+use crate::sync::cell::Granule;
+use crate::sync::shm::Shared;
+
+/// Capacity of a ring, and whether its records have checksums.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    capacity: usize,
+    checksum: bool,
+}
+
+impl Config {
+    /// A ring of `capacity` bytes, a power of two between 64 and 2^32. Records have checksums unless said otherwise.
+    pub const fn new(capacity: usize) -> Self {
+        Self { capacity, checksum: true }
+    }
+
+    /// Whether each record carries a CRC-32, checked when it is read.
+    pub const fn checksum(mut self, on: bool) -> Self {
+        self.checksum = on;
+        self
+    }
+}
+
+/// An index, and the heartbeat of the side that moves it.
+#[derive(Debug)]
+#[cfg_attr(not(model), repr(C))]
+pub(crate) struct Side {
+    /// A position, and [`SLEEPER`].
+    index: AtomicU64,
+    /// Counts the operations of that side, over all its generations. Relaxed: for people and monitors.
+    heartbeat: AtomicU64,
+}
+
+impl Side {
+    fn new() -> Self {
+        Self { index: AtomicU64::new(0), heartbeat: AtomicU64::new(0) }
+    }
+
+    /// One more operation. A plain load and store: only the side itself writes it.
+    #[inline]
+    fn beat(&self) {
+        self.heartbeat.store(self.heartbeat.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+}
+
+/// What the two sides share, but for the records.
+#[derive(Debug)]
+#[cfg_attr(not(model), repr(C))]
+pub(crate) struct Control {
+    /// Capacity in bytes, and flags. Read once, when the ring is opened.
+    config: Line<[AtomicU64; 2]>,
+    tail: Line<Side>,
+    head: Line<Side>,
+    producer: Line<SeatWords>,
+    consumer: Line<SeatWords>,
+    gate: Line<AtomicU64>,
+}
+
+impl Control {
+    #[cfg(model)]
+    fn new() -> Self {
+        Self {
+            config: Line([AtomicU64::new(0), AtomicU64::new(0)]),
+            tail: Line(Side::new()),
+            head: Line(Side::new()),
+            producer: Line(SeatWords::new()),
+            consumer: Line(SeatWords::new()),
+            gate: Line(AtomicU64::new(0)),
+        }
+    }
+}
+
+/// A ring: open its two seats with [`Self::producer`] and [`Self::consumer`].
+///
+/// ```
+/// use ownerdead::ring::spsc::{Config, Ring};
+/// use ownerdead::segment::Options;
+///
+/// let ring = Ring::memfd(&Options::new(), &Config::new(4096))?;
+/// let me = ring.attach()?;
+/// let mut producer = ring.producer(&me)?.into_inner();
+/// let mut consumer = ring.consumer(&me)?.into_inner();
+/// producer.push(7, b"hello")?;
+/// let mut record = Vec::new();
+/// assert_eq!(consumer.pop(&mut record)?, 7);
+/// assert_eq!(record, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ring {
+    pub(crate) table: Table,
+    pub(crate) control: Shared<Control>,
+    /// Invariant 1: `geometry.capacity / 8` granules.
+    pub(crate) granules: Shared<[Granule]>,
+    pub(crate) geometry: Geometry,
+    #[cfg(not(model))]
+    pub(crate) segment: crate::segment::Segment,
+}
+
+/// A seat that was opened.
+#[derive(Debug)]
+#[must_use = "dropping it gives the seat up again"]
+pub enum Opened<H> {
+    /// It was nobody's.
+    Clean(H),
+    /// It was a dead one's: `EOWNERDEAD`. What it left is repaired, and the generation is one more than before.
+    OwnerDied(H),
+}
+
+impl<H> Opened<H> {
+    /// The seat, however it was had.
+    pub fn into_inner(self) -> H {
+        match self {
+            Self::Clean(seat) | Self::OwnerDied(seat) => seat,
+        }
+    }
+
+    /// Whether it was taken over from a dead one.
+    pub fn owner_died(&self) -> bool {
+        matches!(self, Self::OwnerDied(_))
+    }
+}
+
+/// What a ring looks like from outside; each field was read at a moment of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Status {
+    /// Bytes for records.
+    pub capacity: u64,
+    /// Whether records have checksums.
+    pub checksum: bool,
+    /// Position up to which records are committed, in bytes since the ring's birth.
+    pub write_index: u64,
+    /// Position up to which they are committed as read.
+    pub read_index: u64,
+    /// Bytes in use: the difference. More than the capacity in a damaged ring.
+    pub used: u64,
+    /// The producer's seat.
+    pub producer: SeatStatus,
+    /// The consumer's seat.
+    pub consumer: SeatStatus,
+}
+
+/// A seat from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct SeatStatus {
+    /// Take-overs from the dead since the ring's birth.
+    pub generation: u64,
+    /// Whose it is.
+    pub state: SeatState,
+    /// Operations, and calls of `beat`, since the ring's birth.
+    pub heartbeat: u64,
+}
+
+/// Which seat.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Producer,
+    Consumer,
+}
+
+impl Ring {
+    /// A ring on the heap, for models.
+    ///
+    /// # Panics
+    /// If the configuration is not allowed.
+    #[cfg(model)]
+    pub fn private(config: &Config, slots: usize) -> Self {
+        let geometry = Geometry::new(config.capacity as u64, config.checksum).expect("an allowed capacity");
+        Self {
+            table: Table::private(slots),
+            control: Shared::new(Control::new()),
+            granules: Shared::from_vec((0..geometry.capacity / GRANULE).map(|_| Granule::new(0)).collect()),
+            geometry,
+        }
+    }
+
+    /// Makes the calling thread a participant of the ring's segment. To be done once a thread.
+    ///
+    /// # Errors
+    /// [`AttachError`].
+    pub fn attach(&self) -> Result<Attachment, AttachError> {
+        Attachment::attach(&self.table)
+    }
+
+    /// Opens the producer's seat.
+    ///
+    /// # Errors
+    /// [`SeatError`]: somebody alive has it, above all.
+    pub fn producer(&self, me: &Attachment) -> Result<Opened<Producer>, SeatError> {
+        let from_the_dead = self.open(me, Role::Producer)?;
+        let opened = Producer::new(self.clone(), me.clone());
+        self.finish_open(me, Role::Producer, from_the_dead, opened)
+    }
+
+    /// Opens the consumer's seat.
+    ///
+    /// # Errors
+    /// [`SeatError`]: somebody alive has it, above all.
+    pub fn consumer(&self, me: &Attachment) -> Result<Opened<Consumer>, SeatError> {
+        let from_the_dead = self.open(me, Role::Consumer)?;
+        let opened = Consumer::new(self.clone(), me.clone());
+        self.finish_open(me, Role::Consumer, from_the_dead, opened)
+    }
+
+    fn open(&self, me: &Attachment, role: Role) -> Result<bool, SeatError> {
+        if !me.is_current() {
+            return Err(SeatError::Forked);
+        }
+        if !me.table().same_place(&self.table) {
+            return Err(SeatError::WrongSegment);
+        }
+        let seat = self.seat(role);
+        match seat.take(me, &self.control.gate) {
+            Ok(taken) => Ok(taken.from_the_dead),
+            Err(SeatState::Alive(holder)) => Err(SeatError::Busy { slot: holder.slot, generation: seat.generation() }),
+            Err(SeatState::Corrupt(found)) => Err(SeatError::Corrupt(Corrupt {
+                field: "a seat's right",
+                found,
+                expected: "a slot of the participants' table, or vacant".into(),
+            })),
+            Err(SeatState::Vacant | SeatState::Dead(_)) => unreachable!("such a seat is taken"),
+        }
+    }
+
+    /// The repair: a record counts only once the index has passed it, so all there is to do is to see that the indices make
+    /// sense. Then the seat is marked consistent.
+    fn finish_open<H>(
+        &self,
+        me: &Attachment,
+        role: Role,
+        from_the_dead: bool,
+        opened: Result<H, Corrupt>,
+    ) -> Result<Opened<H>, SeatError> {
+        let seat = self.seat(role);
+        match opened {
+            Ok(opened) => {
+                seat.repaired(me, &self.control.gate);
+                Ok(if from_the_dead { Opened::OwnerDied(opened) } else { Opened::Clean(opened) })
+            }
+            Err(corrupt) => {
+                seat.give_up(me, &self.control.gate);
+                Err(SeatError::Corrupt(corrupt))
+            }
+        }
+    }
+
+    pub(crate) fn seat(&self, role: Role) -> &SeatWords {
+        match role {
+            Role::Producer => &self.control.producer,
+            Role::Consumer => &self.control.consumer,
+        }
+    }
+
+    /// What it looks like now.
+    pub fn status(&self) -> Status {
+        let seat = |role, side: &Side| SeatStatus {
+            generation: self.seat(role).generation(),
+            state: self.seat(role).look_in(&self.table).state,
+            heartbeat: side.heartbeat.load(Relaxed),
+        };
+        let index = |side: &Side| side.index.load(Acquire) & !SLEEPER;
+        // The read index first: it never passes a write index read later.
+        let read_index = index(&self.control.head);
+        let write_index = index(&self.control.tail);
+        Status {
+            capacity: self.geometry.capacity,
+            checksum: self.geometry.checksum,
+            write_index,
+            read_index,
+            used: write_index.wrapping_sub(read_index),
+            producer: seat(Role::Producer, &self.control.tail),
+            consumer: seat(Role::Consumer, &self.control.head),
+        }
+    }
+
+    /// Bytes that the longest payload may have.
+    pub fn longest_payload(&self) -> usize {
+        self.geometry.longest() as usize
+    }
+
+    #[inline]
+    pub(crate) fn granule(&self, position: u64) -> &Granule {
+        // In bounds by invariant 1; the check is one comparison.
+        &self.granules[(self.geometry.offset(position) / GRANULE) as usize]
+    }
+}
+
+/// No ring gets so far in centuries; so position arithmetic cannot overflow.
+const FARTHEST: u64 = 1 << 62;
+
+/// Whether `tail` and `head` can be the indices of this ring.
+pub(crate) fn check_indices(geometry: &Geometry, tail: u64, head: u64) -> Result<(), Corrupt> {
+    for (field, found) in [("the write index", tail), ("the read index", head)] {
+        if found % GRANULE != 0 {
+            return Err(Corrupt { field, found, expected: "a multiple of 8".into() });
+        }
+        if found > FARTHEST {
+            return Err(Corrupt { field, found, expected: format!("at most {FARTHEST:#x}") });
+        }
+    }
+    // Not a subtraction alone: positions never wrap, so a tail behind the head is damage, however near.
+    if tail < head || tail - head > geometry.capacity {
+        return Err(Corrupt {
+            field: "the write index",
+            found: tail,
+            expected: format!("between the read index {head} and {} bytes after it", geometry.capacity),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,307 @@
+//! The producer's side.
+
+use super::wait::{Stop, until_moved, until_taken};
+use super::{Corrupt, PushError, PushTimeoutError, Ring, Role, TryPushError, WaitPeerError, check_indices};
+use crate::owner::Attachment;
+use crate::ring::record::{Checksum, GRANULE, PADDING, SLEEPER, head};
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::futex::{ALL, Word, wake};
+use crate::sync::{thread, time};
+use core::time::Duration;
+
+/// The producer's seat. It stays with its thread; dropping it gives the seat up.
+#[derive(Debug)]
+pub struct Producer {
+    ring: Ring,
+    me: Attachment,
+    /// Where the next record goes. Invariant 1: equal to the shared write index between calls; nobody else writes that.
+    tail: u64,
+    /// The consumer's index as last read. Invariant 2: `head <= tail <= head + capacity`.
+    head: u64,
+}
+
+/// Room for a record, from where it will start.
+struct Room {
+    /// Where the record starts, after any padding.
+    start: u64,
+    /// Bytes that it takes.
+    size: u64,
+}
+
+impl Producer {
+    pub(super) fn new(ring: Ring, me: Attachment) -> Result<Self, Corrupt> {
+        // Relaxed: the last producer's stores are visible since its seat was taken (Acquire, or `dead`).
+        let tail = ring.control.tail.index.load(Relaxed) & !SLEEPER;
+        let head = ring.control.head.index.load(Acquire) & !SLEEPER;
+        check_indices(&ring.geometry, tail, head)?;
+        Ok(Self { ring, me, tail, head })
+    }
+
+    /// Appends a record, if there is room. `kind` is the caller's.
+    ///
+    /// # Errors
+    /// [`TryPushError`], and nothing was changed.
+    pub fn try_push(&mut self, kind: u32, payload: &[u8]) -> Result<(), TryPushError> {
+        let end = self.write(self.tail, kind, payload)?;
+        self.publish(end);
+        Ok(())
+    }
+
+    /// Appends a record, sleeping while the ring is full and its consumer lives, or nobody has its seat.
+    ///
+    /// # Errors
+    /// [`PushError`], and nothing was changed.
+    pub fn push(&mut self, kind: u32, payload: &[u8]) -> Result<(), PushError> {
+        Ok(self.push_until(kind, payload, None)?)
+    }
+
+    /// The same for up to `timeout`.
+    ///
+    /// # Errors
+    /// [`PushTimeoutError`], and nothing was changed.
+    pub fn push_timeout(&mut self, kind: u32, payload: &[u8], timeout: Duration) -> Result<(), PushTimeoutError> {
+        match self.try_push(kind, payload) {
+            Ok(()) => Ok(()),
+            Err(TryPushError::Full) => self.push_until(kind, payload, time::now().checked_add(timeout)),
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    fn push_until(
+        &mut self,
+        kind: u32,
+        payload: &[u8],
+        deadline: Option<Duration>,
+    ) -> Result<(), PushTimeoutError> {
+        loop {
+            match self.try_push(kind, payload) {
+                Ok(()) => return Ok(()),
+                Err(TryPushError::Full) => {}
+                Err(error) => return Err(refused(error)),
+            }
+            until_moved(&self.ring, &self.me, &self.ring.control.head, Role::Consumer, self.head, deadline).map_err(
+                |stop| match stop {
+                    Stop::PeerDied => PushTimeoutError::ConsumerDied,
+                    Stop::TimedOut => PushTimeoutError::TimedOut,
+                    Stop::Corrupt(corrupt) => PushTimeoutError::Corrupt(corrupt),
+                },
+            )?;
+        }
+    }
+
+    /// Appends as many of `records` as there is room for, and publishes them together: all of them or, after a death, none.
+    /// Says how many.
+    ///
+    /// # Errors
+    /// [`TryPushError`] if not even the first one could be appended.
+    pub fn push_batch<'r>(
+        &mut self,
+        records: impl IntoIterator<Item = (u32, &'r [u8])>,
+    ) -> Result<usize, TryPushError> {
+        let (mut end, mut count) = (self.tail, 0);
+        for (kind, payload) in records {
+            match self.write(end, kind, payload) {
+                Ok(next) => (end, count) = (next, count + 1),
+                Err(error) if count == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        if count > 0 {
+            self.publish(end);
+        }
+        Ok(count)
+    }
+
+    /// Reserves room for a record of `len` bytes, to be filled in place and committed. Dropped uncommitted, it never was.
+    ///
+    /// # Errors
+    /// [`TryPushError`], and nothing was changed.
+    pub fn reserve(&mut self, kind: u32, len: usize) -> Result<Reservation<'_>, TryPushError> {
+        let room = self.room(self.tail, len)?;
+        for granule in 0..(len as u64).div_ceil(GRANULE) {
+            self.ring.granule(room.start + GRANULE * (1 + granule)).store(0);
+        }
+        Ok(Reservation { producer: self, room, kind, len })
+    }
+
+    /// Tells monitors that this side is alive though it has nothing to push.
+    pub fn beat(&mut self) {
+        self.ring.control.tail.beat();
+    }
+
+    /// How often this seat was taken over from the dead.
+    pub fn generation(&self) -> u64 {
+        self.ring.seat(Role::Producer).generation()
+    }
+
+    /// Sleeps until somebody alive has the consumer's seat, for up to `timeout` if there is one.
+    ///
+    /// # Errors
+    /// [`WaitPeerError`].
+    pub fn wait_consumer(&self, timeout: Option<Duration>) -> Result<(), WaitPeerError> {
+        if !self.me.is_current() {
+            return Err(WaitPeerError::Forked);
+        }
+        let deadline = timeout.and_then(|timeout| time::now().checked_add(timeout));
+        until_taken(&self.ring, &self.me, Role::Consumer, deadline)
+    }
+
+    /// Gives the seat up, as dropping does.
+    pub fn close(self) {}
+
+    /// Finds room for a record after `end`, and pads up to its start if it would not fit before the end of the ring.
+    fn room(&mut self, end: u64, len: usize) -> Result<Room, TryPushError> {
+        if !self.me.is_current() {
+            return Err(TryPushError::Forked);
+        }
+        let geometry = self.ring.geometry;
+        if len as u64 > geometry.longest() {
+            return Err(TryPushError::TooLarge { len, max: geometry.longest() as usize });
+        }
+        let size = geometry.record(len as u64);
+        let padding = geometry.padding(end, size);
+        let used = end + padding + size - self.head;
+        if used > geometry.capacity {
+            // Acquire, paired with the consumer's Release: it has read what is overwritten now.
+            let head = self.ring.control.head.index.load(Acquire) & !SLEEPER;
+            if head < self.head {
+                return Err(went_back("the read index", head, self.head).into());
+            }
+            check_indices(&geometry, self.tail, head)?;
+            self.head = head;
+            if end + padding + size - head > geometry.capacity {
+                return Err(TryPushError::Full);
+            }
+        }
+        if padding > 0 {
+            self.ring.granule(end).store(PADDING.into());
+        }
+        Ok(Room { start: end + padding, size })
+    }
+
+    /// Writes a record after `end`, unpublished; where it ends.
+    fn write(&mut self, end: u64, kind: u32, payload: &[u8]) -> Result<u64, TryPushError> {
+        let room = self.room(end, payload.len())?;
+        let first = head(payload.len() as u32, kind);
+        self.ring.granule(room.start).store(first);
+        let (whole, rest) = payload.as_chunks::<8>();
+        let mut at = room.start + GRANULE;
+        for chunk in whole {
+            self.ring.granule(at).store(u64::from_le_bytes(*chunk));
+            at += GRANULE;
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            self.ring.granule(at).store(u64::from_le_bytes(last));
+            at += GRANULE;
+        }
+        if self.ring.geometry.checksum {
+            let mut checksum = Checksum::new(room.start, first);
+            checksum.update(payload);
+            self.ring.granule(at).store(checksum.finish());
+        }
+        Ok(room.start + room.size)
+    }
+
+    /// Commits everything before `end`: one store.
+    #[inline]
+    fn publish(&mut self, end: u64) {
+        self.tail = end;
+        // Release: the records before it. A swap, so that a sleeper's bit is seen, however late it was set.
+        let old = self.ring.control.tail.index.swap(end, Release);
+        if old & SLEEPER != 0 {
+            // Should this thread die before it wakes the consumer, its death does: the consumer sleeps on its life word too.
+            wake(Word::Low(&self.ring.control.tail.index), ALL);
+        }
+        self.ring.control.tail.beat();
+    }
+}
+
+fn refused(error: TryPushError) -> PushTimeoutError {
+    match error {
+        TryPushError::Full => unreachable!("a full ring is waited for"),
+        TryPushError::TooLarge { len, max } => PushTimeoutError::TooLarge { len, max },
+        TryPushError::Forked => PushTimeoutError::Forked,
+        TryPushError::Corrupt(corrupt) => PushTimeoutError::Corrupt(corrupt),
+    }
+}
+
+/// An index that only ever grows has shrunk.
+pub(super) fn went_back(field: &'static str, found: u64, before: u64) -> Corrupt {
+    Corrupt { field, found, expected: format!("no less than {before}, where it was") }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if thread::dying() || !self.me.is_current() {
+            return;
+        }
+        self.ring.seat(Role::Producer).give_up(&self.me, &self.ring.control.gate);
+    }
+}
+
+/// Room in the ring for one record, zeroed.
+#[derive(Debug)]
+#[must_use = "a reservation that is not committed is no record"]
+pub struct Reservation<'p> {
+    producer: &'p mut Producer,
+    room: Room,
+    kind: u32,
+    len: usize,
+}
+
+impl core::fmt::Debug for Room {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} bytes at {}", self.size, self.start)
+    }
+}
+
+impl Reservation<'_> {
+    /// Bytes of the payload.
+    #[allow(clippy::len_without_is_empty, reason = "an empty payload is a payload")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Copies `bytes` into the payload at `offset`. Says how many fit: fewer than `bytes.len()` only at the payload's end.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) -> usize {
+        let bytes = &bytes[..bytes.len().min(self.len.saturating_sub(offset))];
+        for (index, &byte) in (offset as u64..).zip(bytes) {
+            let granule = self.payload_granule(index / GRANULE);
+            let shift = 8 * (index % GRANULE);
+            granule.store(granule.load() & !(0xff << shift) | u64::from(byte) << shift);
+        }
+        bytes.len()
+    }
+
+    /// Commits the record.
+    ///
+    /// # Errors
+    /// [`TryPushError::Forked`], in a child that was forked since.
+    pub fn commit(self) -> Result<(), TryPushError> {
+        if !self.producer.me.is_current() {
+            return Err(TryPushError::Forked);
+        }
+        let ring = &self.producer.ring;
+        let first = head(self.len as u32, self.kind);
+        ring.granule(self.room.start).store(first);
+        if ring.geometry.checksum {
+            let mut checksum = Checksum::new(self.room.start, first);
+            let granules = (self.len as u64).div_ceil(GRANULE);
+            for index in 0..granules {
+                let bytes = self.payload_granule(index).load().to_le_bytes();
+                let used = (self.len as u64 - index * GRANULE).min(GRANULE) as usize;
+                checksum.update(&bytes[..used]);
+            }
+            ring.granule(self.room.start + GRANULE * (1 + granules)).store(checksum.finish());
+        }
+        let end = self.room.start + self.room.size;
+        self.producer.publish(end);
+        Ok(())
+    }
+
+    fn payload_granule(&self, index: u64) -> &crate::sync::cell::Granule {
+        self.producer.ring.granule(self.room.start + GRANULE * (1 + index))
+    }
+}

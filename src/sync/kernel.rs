@@ -1,0 +1,520 @@
+//! The simulated kernel: processes, futex queues, robust lists and the exit walk, death, virtual time.
+//!
+//! It runs under loom and under shuttle alike. Both run all model threads of an execution as coroutines on one OS thread and
+//! switch only inside their own operations, so what is kept here (a plain `RefCell`) is never seen half changed.
+//!
+//! What it does as Linux does (kernel/futex): a sleep on several words compares and queues them one by one in the order
+//! given, and takes itself off them one by one; it reports the last word that it was woken through; a waiter that was woken
+//! through one word stays on the queues of the others until it runs, and may eat a wake there. When a process dies, its
+//! robust list is walked from the front, then the pending operation: a word whose TID bits are the dead one's becomes
+//! OWNER_DIED, keeping WAITERS, and if WAITERS was set *one* sleeper is woken; a pending word that names no TID wakes one.
+//!
+//! What it does on purpose otherwise: a process that has finished stays alive and idle, since an exit walk would hide lost
+//! wake-ups; time stands still until nobody can run, and then jumps to the next deadline; if there is none, somebody sleeps
+//! for ever, and that is reported.
+
+use super::atomic::AtomicU64;
+use super::futex::{Wait, Woken, Word};
+use super::robust::{OWNER_DIED, TID_MASK, WAITERS};
+use super::rt;
+use core::cell::{Cell, RefCell};
+use core::panic::Location;
+use core::ptr::NonNull;
+use core::time::Duration;
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+/// More operations than this in one life of a process is a loop that does not end.
+const MOST_OPERATIONS: u32 = 20_000;
+
+/// A death to come: which process, in which of its lives, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kill {
+    /// Index of the process, in the order in which they were added.
+    pub process: usize,
+    /// 0 for its first life, 1 for that after a restart.
+    pub life: u32,
+    /// The moment.
+    pub when: When,
+}
+
+/// The moment of a death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Just before its shared operation of this number (from 0). Payload copies, robust-list stores and system calls count.
+    Before(u32),
+    /// During its sleep of this number (from 0), at any moment until it would have run again.
+    Asleep(u32),
+}
+
+impl core::fmt::Display for When {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Before(operation) => write!(f, "{operation}"),
+            Self::Asleep(sleep) => write!(f, "s{sleep}"),
+        }
+    }
+}
+
+/// A place where a process died.
+#[derive(Clone, Copy, Debug)]
+pub struct DeathPlace {
+    /// The kill that struck.
+    pub kill: Kill,
+    /// The operation before which (or in which) it died.
+    pub operation: &'static str,
+    /// Where that operation stands in the source.
+    pub at: &'static Location<'static>,
+}
+
+type Queue = (usize, u8);
+
+struct Event {
+    process: usize,
+    what: &'static str,
+    value: u64,
+    at: &'static Location<'static>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    Asleep,
+    Finished,
+}
+
+struct Process {
+    name: &'static str,
+    tid: u32,
+    life: u32,
+    operations: u32,
+    sleeps: u32,
+    /// Front first.
+    list: Vec<NonNull<AtomicU64>>,
+    pending: Option<NonNull<AtomicU64>>,
+    state: State,
+    thread: Option<rt::Thread>,
+    dying: bool,
+    /// Of the sleep under way: which of its words it was woken through.
+    woken: Vec<bool>,
+    deadline: Option<Duration>,
+    asleep_at: Option<&'static Location<'static>>,
+}
+
+#[derive(Default)]
+struct Kernel {
+    processes: Vec<Process>,
+    queues: HashMap<Queue, VecDeque<(usize, usize)>>,
+    now: Duration,
+    kills: Vec<Kill>,
+    deaths: Vec<DeathPlace>,
+    log: Vec<Event>,
+    /// While the main thread sets a process up, its operations are no crash points.
+    setting_up: bool,
+    /// The shared memory of this execution.
+    memory: Vec<Arc<dyn Any + Send + Sync>>,
+    /// Everything is over: destructors run, and must not touch shared memory.
+    over: bool,
+}
+
+thread_local! {
+    static KERNEL: RefCell<Kernel> = RefCell::default();
+    static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+fn with<R>(f: impl FnOnce(&mut Kernel) -> R) -> R {
+    KERNEL.with_borrow_mut(f)
+}
+
+/// The private payload of a death; it bypasses the panic hook.
+struct Death;
+
+/// Runs something in which the scheduler may switch to another process, and comes back as this one.
+#[track_caller]
+pub(super) fn switching<R>(f: impl FnOnce() -> R) -> R {
+    let me = CURRENT.get();
+    let result = f();
+    CURRENT.set(me);
+    result
+}
+
+/// One shared operation: a crash point, then the operation, then its line in the log.
+#[track_caller]
+pub(super) fn operation<R>(what: &'static str, value: impl FnOnce(&R) -> u64, f: impl FnOnce() -> R) -> R {
+    let at = Location::caller();
+    step(what, at);
+    let result = switching(f);
+    log(what, value(&result), at);
+    result
+}
+
+fn log(what: &'static str, value: u64, at: &'static Location<'static>) {
+    if let Some(process) = CURRENT.get() {
+        with(|kernel| kernel.log.push(Event { process, what, value, at }));
+    }
+}
+
+/// Counts an operation, and dies if it is the one to die at.
+fn step(what: &'static str, at: &'static Location<'static>) {
+    let Some(me) = CURRENT.get() else { return };
+    let dies = with(|kernel| {
+        if kernel.setting_up {
+            return false;
+        }
+        let process = &mut kernel.processes[me];
+        assert!(!process.dying, "{}: `{what}` at {at} after its death: a destructor must look at `dying`", process.name);
+        let number = process.operations;
+        process.operations += 1;
+        assert!(number < MOST_OPERATIONS, "{}: no end after {number} operations, last `{what}` at {at}", process.name);
+        let kill = Kill { process: me, life: process.life, when: When::Before(number) };
+        strike(kernel, kill, what, at)
+    });
+    if dies {
+        resume_unwind(Box::new(Death));
+    }
+}
+
+/// If this death was planned, it happens now.
+fn strike(kernel: &mut Kernel, kill: Kill, operation: &'static str, at: &'static Location<'static>) -> bool {
+    let planned = kernel.kills.contains(&kill);
+    if planned {
+        kernel.processes[kill.process].dying = true;
+        kernel.deaths.push(DeathPlace { kill, operation, at });
+        kernel.log.push(Event { process: kill.process, what: "KILLED", value: 0, at });
+    }
+    planned
+}
+
+fn queue(word: Word<'_>) -> Queue {
+    match word {
+        Word::Whole(word) => (core::ptr::from_ref(word).addr(), 0),
+        Word::Low(word) => (core::ptr::from_ref(word).addr(), 0),
+        Word::High(word) => (core::ptr::from_ref(word).addr(), 1),
+    }
+}
+
+#[track_caller]
+fn read(word: Word<'_>) -> u32 {
+    match word {
+        Word::Whole(word) => word.kernel_read(),
+        Word::Low(word) => word.kernel_read() as u32,
+        Word::High(word) => (word.kernel_read() >> 32) as u32,
+    }
+}
+
+/// Takes `me` off the queues of `waits`, word by word; the last one that it was woken through.
+#[track_caller]
+fn leave(me: usize, waits: &[Wait<'_>]) -> Option<usize> {
+    let mut last = None;
+    for (index, wait) in waits.iter().enumerate() {
+        read(wait.word);
+        with(|kernel| {
+            if let Some(queue) = kernel.queues.get_mut(&queue(wait.word)) {
+                queue.retain(|&entry| entry != (me, index));
+            }
+            if kernel.processes[me].woken[index] {
+                last = Some(index);
+            }
+        });
+    }
+    last
+}
+
+#[track_caller]
+pub(super) fn futex_wait(waits: &[Wait<'_>], _primary: usize, deadline: Option<Duration>) -> Woken {
+    let at = Location::caller();
+    step("futex_waitv", at);
+    let me = CURRENT.get().expect("only a process sleeps");
+    if deadline.is_some_and(|deadline| deadline <= now()) {
+        return Woken::TimedOut;
+    }
+    let sleep = with(|kernel| {
+        let process = &mut kernel.processes[me];
+        process.woken = vec![false; waits.len()];
+        process.deadline = deadline;
+        process.asleep_at = Some(at);
+        process.sleeps += 1;
+        process.sleeps - 1
+    });
+    for (index, wait) in waits.iter().enumerate() {
+        if read(wait.word) != wait.expected {
+            log("futex_waitv: differs", index as u64, at);
+            return leave(me, &waits[..index]).map_or(Woken::Changed, Woken::By);
+        }
+        with(|kernel| kernel.queues.entry(queue(wait.word)).or_default().push_back((me, index)));
+    }
+    log("futex_waitv: asleep", waits.len() as u64, at);
+    let kill = with(|kernel| Kill { process: me, life: kernel.processes[me].life, when: When::Asleep(sleep) });
+    if with(|kernel| kernel.kills.contains(&kill)) {
+        // Each look at a word lets others run, so that the death falls before, between and after their wakes.
+        leave(me, waits);
+        with(|kernel| strike(kernel, kill, "futex_waitv", at));
+        resume_unwind(Box::new(Death));
+    }
+    loop {
+        let (woken, late) = with(|kernel| {
+            let process = &kernel.processes[me];
+            (process.woken.contains(&true), process.deadline.is_some_and(|deadline| deadline <= kernel.now))
+        });
+        if woken || late {
+            let result = leave(me, waits).map_or(Woken::TimedOut, Woken::By);
+            log("futex_waitv: back", 0, at);
+            return result;
+        }
+        with(|kernel| kernel.processes[me].state = State::Asleep);
+        nobody_left();
+        if with(|kernel| kernel.processes[me].state == State::Asleep) {
+            switching(rt::park);
+        }
+    }
+}
+
+#[track_caller]
+pub(super) fn futex_wake(word: Word<'_>, count: u32) -> u32 {
+    let at = Location::caller();
+    step("futex_wake", at);
+    let woken = wake(word, count);
+    log("futex_wake", woken.into(), at);
+    woken
+}
+
+#[track_caller]
+fn wake(word: Word<'_>, count: u32) -> u32 {
+    read(word);
+    let mut woken = 0;
+    while woken < count {
+        let Some((process, index)) = with(|kernel| kernel.queues.get_mut(&queue(word)).and_then(VecDeque::pop_front)) else {
+            break;
+        };
+        with(|kernel| kernel.processes[process].woken[index] = true);
+        run_again(process);
+        woken += 1;
+    }
+    woken
+}
+
+fn run_again(process: usize) {
+    let thread = with(|kernel| {
+        let process = &mut kernel.processes[process];
+        let was_asleep = process.state == State::Asleep;
+        process.state = State::Running;
+        process.thread.clone().filter(|_| was_asleep)
+    });
+    if let Some(thread) = thread {
+        switching(|| thread.unpark());
+    }
+}
+
+/// If nobody can run and somebody sleeps: time jumps to the next deadline, or somebody sleeps for ever.
+fn nobody_left() {
+    let next = with(|kernel| {
+        if kernel.over || kernel.processes.iter().any(|process| process.state == State::Running) {
+            return None;
+        }
+        let sleepers: Vec<_> = (0..kernel.processes.len()).filter(|&p| kernel.processes[p].state == State::Asleep).collect();
+        if sleepers.is_empty() {
+            return None;
+        }
+        let next = sleepers.iter().copied().filter(|&p| kernel.processes[p].deadline.is_some());
+        let Some(next) = next.min_by_key(|&p| kernel.processes[p].deadline) else {
+            let mut text = String::from("lost wake-up: nobody is left to wake");
+            for process in sleepers.iter().map(|&p| &kernel.processes[p]) {
+                let _ = write!(text, " `{}` (asleep at {})", process.name, process.asleep_at.expect("asleep"));
+            }
+            panic!("{text}");
+        };
+        kernel.now = kernel.now.max(kernel.processes[next].deadline.expect("filtered"));
+        Some(next)
+    });
+    if let Some(next) = next {
+        run_again(next);
+    }
+}
+
+#[track_caller]
+pub(super) fn set_pending(word: Option<&AtomicU64>) {
+    let at = Location::caller();
+    let what = if word.is_some() { "pending set" } else { "pending cleared" };
+    step(what, at);
+    let me = CURRENT.get().expect("only a process has a robust list");
+    with(|kernel| kernel.processes[me].pending = word.map(NonNull::from));
+    log(what, 0, at);
+}
+
+#[track_caller]
+pub(super) fn link(word: &AtomicU64) {
+    let at = Location::caller();
+    step("robust link", at);
+    let me = CURRENT.get().expect("only a process has a robust list");
+    with(|kernel| kernel.processes[me].list.insert(0, NonNull::from(word)));
+    log("robust link", 0, at);
+}
+
+#[track_caller]
+pub(super) fn unlink(word: &AtomicU64) {
+    let at = Location::caller();
+    step("robust unlink", at);
+    let me = CURRENT.get().expect("only a process has a robust list");
+    with(|kernel| kernel.processes[me].list.retain(|&entry| entry != NonNull::from(word)));
+    log("robust unlink", 0, at);
+}
+
+/// Keeps shared memory until the execution is over.
+pub(super) fn keep(memory: Arc<dyn Any + Send + Sync>) {
+    with(|kernel| kernel.memory.push(memory));
+}
+
+/// What the kernel does to one word when its thread has ended.
+#[track_caller]
+fn handle_death(word: NonNull<AtomicU64>, tid: u32, pending: bool) {
+    // SAFETY: a word on a list, or pending, lies in the shared memory of this execution, which `memory` keeps until its end.
+    let word = unsafe { word.as_ref() };
+    let mut seen = word.kernel_read();
+    loop {
+        let low = seen as u32;
+        if low & TID_MASK != tid {
+            if pending && low & TID_MASK == 0 {
+                wake(Word::Low(word), 1);
+            }
+            return;
+        }
+        let marked = (seen & !u64::from(u32::MAX)) | u64::from((low & WAITERS) | OWNER_DIED);
+        match word.kernel_exchange(seen, marked) {
+            Ok(_) => {
+                if low & WAITERS != 0 {
+                    wake(Word::Low(word), 1);
+                }
+                return;
+            }
+            Err(now) => seen = now,
+        }
+    }
+}
+
+fn exit_walk(me: usize) {
+    let (tid, list, pending) = with(|kernel| {
+        let process = &mut kernel.processes[me];
+        (process.tid, core::mem::take(&mut process.list), process.pending.take())
+    });
+    for &word in list.iter().filter(|&&word| Some(word) != pending) {
+        handle_death(word, tid, false);
+    }
+    if let Some(word) = pending {
+        handle_death(word, tid, true);
+    }
+}
+
+/// The virtual time.
+pub fn now() -> Duration {
+    with(|kernel| kernel.now)
+}
+
+/// The TID of the calling process.
+pub fn tid() -> u32 {
+    let me = CURRENT.get().expect("only a process has a TID");
+    with(|kernel| kernel.processes[me].tid)
+}
+
+/// Whether the calling process is dying: a destructor that would touch shared memory must return at once.
+pub fn dying() -> bool {
+    std::thread::panicking() || with(|kernel| kernel.over || CURRENT.get().is_some_and(|me| kernel.processes[me].dying))
+}
+
+/// Starts an execution: an empty world, in which `kills` will strike.
+pub(crate) fn reset(kills: &[Kill]) {
+    CURRENT.set(None);
+    // What the last execution left (after a failure) is dropped with `over` set.
+    with(|kernel| kernel.over = true);
+    let fresh = Kernel { kills: kills.to_vec(), ..Kernel::default() };
+    drop(with(|kernel| core::mem::replace(kernel, fresh)));
+}
+
+/// Adds a process. `tid` need not be unique: two PID namespaces may have the same.
+pub(crate) fn add_process(name: &'static str, tid: u32) -> usize {
+    with(|kernel| {
+        kernel.processes.push(Process {
+            name,
+            tid,
+            life: 0,
+            operations: 0,
+            sleeps: 0,
+            list: Vec::new(),
+            pending: None,
+            state: State::Running,
+            thread: None,
+            dying: false,
+            woken: Vec::new(),
+            deadline: None,
+            asleep_at: None,
+        });
+        kernel.processes.len() - 1
+    })
+}
+
+/// Runs `setup` as process `index`, before any process starts: its operations are no crash points.
+pub(crate) fn set_up<R>(index: usize, setup: impl FnOnce() -> R) -> R {
+    with(|kernel| kernel.setting_up = true);
+    CURRENT.set(Some(index));
+    let result = setup();
+    CURRENT.set(None);
+    with(|kernel| kernel.setting_up = false);
+    result
+}
+
+/// The body of a process: what it gives back is kept until the execution is over.
+pub(crate) type Body = Box<dyn FnOnce() -> Box<dyn Any>>;
+
+/// Runs the lives of process `index` on the calling model thread: `body`, and after its death, if it dies, `again`.
+pub(crate) fn live(index: usize, body: Body, again: Option<Body>) -> Option<Box<dyn Any>> {
+    with(|kernel| kernel.processes[index].thread = Some(rt::current()));
+    let mut lives = std::iter::once(body).chain(again);
+    let kept = loop {
+        let Some(body) = lives.next() else { break None };
+        CURRENT.set(Some(index));
+        match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(kept) => break Some(kept),
+            Err(payload) if payload.is::<Death>() => {}
+            Err(payload) => resume_unwind(payload),
+        }
+        exit_walk(index);
+        with(|kernel| {
+            let process = &mut kernel.processes[index];
+            process.life += 1;
+            process.tid += 100;
+            (process.operations, process.sleeps, process.dying) = (0, 0, false);
+        });
+    };
+    with(|kernel| kernel.processes[index].state = State::Finished);
+    nobody_left();
+    kept
+}
+
+/// Ends the execution: from here on destructors leave shared memory alone. The virtual time, and where processes died.
+pub(crate) fn finish() -> (Duration, Vec<DeathPlace>) {
+    CURRENT.set(None);
+    with(|kernel| {
+        kernel.over = true;
+        (kernel.now, core::mem::take(&mut kernel.deaths))
+    })
+}
+
+/// What happened in this execution so far, a line for each operation.
+pub(crate) fn transcript() -> String {
+    with(|kernel| {
+        let mut text = format!("{:>5}  {:<10} {:<22} {:>18}  source\n", "step", "process", "operation", "value");
+        for (step, event) in kernel.log.iter().enumerate() {
+            let name = kernel.processes[event.process].name;
+            let _ = writeln!(text, "{step:>5}  {name:<10} {:<22} {:>#18x}  {}", event.what, event.value, event.at);
+        }
+        text
+    })
+}
+
+/// Names of the processes, by index.
+pub(crate) fn name(index: usize) -> &'static str {
+    with(|kernel| kernel.processes.get(index).map_or("?", |process| process.name))
+}
+

@@ -1,0 +1,119 @@
+//! `futex_waitv(2)` and `futex(2)`, shared between processes.
+
+use crate::sync::futex::{LOOK_AGAIN, MAX_WAITS, Wait, Woken, Word};
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+
+/// `struct futex_waitv` of the kernel's ABI.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Waiter {
+    value: u64,
+    address: u64,
+    flags: u32,
+    reserved: u32,
+}
+
+/// The word is 32 bits wide; without `FUTEX2_PRIVATE` it is shared.
+const FUTEX2_SIZE_U32: u32 = 2;
+
+/// How long a sleep on one word alone lasts where the kernel cannot sleep on several.
+const SINGLE_BOUND: Duration = Duration::from_millis(1);
+
+/// The kernel has no `futex_waitv` (before 5.16), or a filter refuses it. Relaxed: a hint that each thread may find out for
+/// itself; it publishes nothing.
+static NO_WAITV: AtomicBool = AtomicBool::new(false);
+
+fn address(word: Word<'_>) -> *const u32 {
+    match word {
+        Word::Whole(word) => word.address(),
+        Word::Low(word) => word.address(),
+        // Little-endian, so the high half is the second one; wrapping, since the compiler need not know that it is in bounds.
+        Word::High(word) => word.address().wrapping_add(1),
+    }
+}
+
+fn timespec(time: Duration) -> libc::timespec {
+    libc::timespec { tv_sec: time.as_secs() as libc::time_t, tv_nsec: time.subsec_nanos().into() }
+}
+
+#[cold]
+pub(in crate::sync) fn wait_any(waits: &[Wait<'_>], primary: usize, deadline: Option<Duration>) -> Woken {
+    let now = super::time::now();
+    if deadline.is_some_and(|deadline| deadline <= now) {
+        return Woken::TimedOut;
+    }
+    let woken = if NO_WAITV.load(Ordering::Relaxed) {
+        wait_one(&waits[primary], bounded(now, SINGLE_BOUND, deadline)).map_or(Woken::Changed, |()| Woken::By(primary))
+    } else {
+        wait_several(waits, primary, now, deadline)
+    };
+    match deadline {
+        Some(deadline) if woken == Woken::Changed && super::time::now() >= deadline => Woken::TimedOut,
+        _ => woken,
+    }
+}
+
+fn bounded(now: Duration, bound: Duration, deadline: Option<Duration>) -> Duration {
+    deadline.map_or(now + bound, |deadline| deadline.min(now + bound))
+}
+
+fn wait_several(waits: &[Wait<'_>], primary: usize, now: Duration, deadline: Option<Duration>) -> Woken {
+    let mut waiters = [Waiter { value: 0, address: 0, flags: FUTEX2_SIZE_U32, reserved: 0 }; MAX_WAITS];
+    for (waiter, wait) in waiters.iter_mut().zip(waits) {
+        waiter.value = wait.expected.into();
+        waiter.address = address(wait.word) as u64;
+    }
+    let until = timespec(bounded(now, LOOK_AGAIN, deadline));
+    // SAFETY: `waiters` and `until` are valid for the call; the addresses are of live 32-bit words, which the kernel only
+    // reads. `waits.len()` is at most MAX_WAITS, by zip it names only filled entries.
+    let woken = unsafe {
+        libc::syscall(
+            libc::SYS_futex_waitv,
+            waiters.as_ptr(),
+            waits.len().min(MAX_WAITS),
+            0,
+            &until,
+            libc::CLOCK_MONOTONIC,
+        )
+    };
+    if woken >= 0 {
+        return Woken::By(woken as usize);
+    }
+    if matches!(errno(), libc::ENOSYS | libc::EPERM) {
+        NO_WAITV.store(true, Ordering::Relaxed);
+        let until = bounded(now, SINGLE_BOUND, deadline);
+        return wait_one(&waits[primary], until).map_or(Woken::Changed, |()| Woken::By(primary));
+    }
+    // EAGAIN: a value differed. EINTR, ETIMEDOUT: look again.
+    Woken::Changed
+}
+
+fn wait_one(wait: &Wait<'_>, until: Duration) -> Option<()> {
+    let until = timespec(until);
+    // SAFETY: the address is of a live 32-bit word, which the kernel only reads; `until` is valid for the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            address(wait.word),
+            libc::FUTEX_WAIT_BITSET,
+            wait.expected,
+            &until,
+            core::ptr::null::<u32>(),
+            libc::FUTEX_BITSET_MATCH_ANY,
+        )
+    };
+    (result == 0).then_some(())
+}
+
+#[cold]
+pub(in crate::sync) fn wake(word: Word<'_>, count: u32) -> u32 {
+    // SAFETY: FUTEX_WAKE reads nothing through the address; it only names the queue.
+    let woken =
+        unsafe { libc::syscall(libc::SYS_futex, address(word), libc::FUTEX_WAKE, count.min(i32::MAX as u32)) };
+    u32::try_from(woken).unwrap_or(0)
+}
+
+fn errno() -> i32 {
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}

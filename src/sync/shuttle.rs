@@ -1,0 +1,115 @@
+//! shuttle, reduced to what the simulated kernel needs of a scheduler.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+pub(crate) use ::shuttle::sync::atomic::{AtomicU32, AtomicU64, fence};
+pub(crate) use ::shuttle::thread::{JoinHandle, Thread, current, park};
+
+/// What the reports call this back end.
+pub(crate) const NAME: &str = "shuttle";
+
+/// A payload cell. shuttle checks no races; exclusion is for oracles to watch.
+#[derive(Debug)]
+pub(crate) struct Cell<T>(core::cell::UnsafeCell<T>);
+
+impl<T> Cell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(core::cell::UnsafeCell::new(value))
+    }
+    pub(crate) fn read(&self) -> *const T {
+        self.0.get()
+    }
+    pub(crate) fn write(&self) -> *mut T {
+        self.0.get()
+    }
+}
+
+/// A granule of payload: an atomic, so that the scheduler may switch between any two of them and torn records show.
+#[derive(Debug)]
+pub(crate) struct GranuleCell(AtomicU64);
+
+impl GranuleCell {
+    pub(crate) fn new(value: u64) -> Self {
+        Self(AtomicU64::new(value))
+    }
+    pub(crate) fn load(&self) -> u64 {
+        self.0.load(core::sync::atomic::Ordering::Relaxed)
+    }
+    pub(crate) fn store(&self, value: u64) {
+        self.0.store(value, core::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// Model threads share one OS thread, so nothing is really sent.
+struct OneThread<F>(F);
+// SAFETY: shuttle runs all threads of an execution as coroutines on the OS thread that started it.
+unsafe impl<F> Send for OneThread<F> {}
+
+impl<F: FnOnce()> OneThread<F> {
+    fn call(self) {
+        (self.0)()
+    }
+}
+
+/// Starts a model thread.
+pub(crate) fn spawn(body: impl FnOnce() + 'static) -> JoinHandle<()> {
+    let body = OneThread(body);
+    ::shuttle::thread::spawn(move || body.call())
+}
+
+/// How far to explore.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) runs: usize,
+    pub(crate) seed: u64,
+    pub(crate) until: Option<Instant>,
+}
+
+impl Limits {
+    pub(crate) fn new(_preemptions: usize, runs: usize, seed: u64, until: Instant) -> Self {
+        Self { runs, seed, until: Some(until) }
+    }
+}
+
+/// Thrown at the start of an execution when time is up.
+struct OutOfTime;
+
+/// Runs `execution` under `limits.runs` schedules: half of them random, half by PCT with three change points. `Err` with the
+/// number that ran, if time ended it.
+pub(crate) fn explore(limits: Limits, execution: impl Fn() + Send + Sync + 'static) -> Result<u64, u64> {
+    let mut config = ::shuttle::Config::new();
+    config.failure_persistence = ::shuttle::FailurePersistence::None;
+    config.stack_size = 1 << 18;
+    config.max_steps = ::shuttle::MaxSteps::FailAfter(200_000);
+    let count = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let execution = {
+        let count = Arc::clone(&count);
+        Arc::new(move || {
+            if limits.until.is_some_and(|until| Instant::now() >= until) {
+                resume_unwind(Box::new(OutOfTime));
+            }
+            count.fetch_add(1, Relaxed);
+            execution();
+        })
+    };
+    let (random, pct) = (limits.runs.div_ceil(2), limits.runs / 2);
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let run = Arc::clone(&execution);
+        let scheduler = ::shuttle::scheduler::RandomScheduler::new_from_seed(limits.seed, random);
+        ::shuttle::Runner::new(scheduler, config.clone()).run(move || run());
+        if pct > 0 {
+            let run = Arc::clone(&execution);
+            let scheduler = ::shuttle::scheduler::PctScheduler::new_from_seed(limits.seed, 3, pct);
+            ::shuttle::Runner::new(scheduler, config).run(move || run());
+        }
+    }));
+    let ran = count.load(Relaxed);
+    match result {
+        Ok(()) => Ok(ran),
+        Err(payload) if payload.is::<OutOfTime>() => Err(ran),
+        Err(payload) => resume_unwind(payload),
+    }
+}

@@ -1,0 +1,290 @@
+//! The model back end: each operation is a crash point, runs on the scheduler's own type, and is written to the log.
+
+use super::{kernel, rt};
+
+pub(super) mod atomic {
+    use super::{kernel, rt};
+    use core::sync::atomic::Ordering;
+
+    macro_rules! atomic {
+        ($name:ident, $int:ty) => {
+            /// An atomic integer in shared memory; see [`core::sync::atomic`] for each method.
+            #[derive(Debug)]
+            pub struct $name(rt::$name);
+
+            impl Default for $name {
+                #[track_caller]
+                fn default() -> Self {
+                    Self::new(0)
+                }
+            }
+
+            #[allow(missing_docs, reason = "std's names, std's meanings")]
+            impl $name {
+                #[track_caller]
+                pub fn new(value: $int) -> Self {
+                    Self(rt::$name::new(value))
+                }
+                #[track_caller]
+                pub fn load(&self, order: Ordering) -> $int {
+                    kernel::operation("load", |value: &$int| u64::from(*value), || self.0.load(order))
+                }
+                #[track_caller]
+                pub fn store(&self, value: $int, order: Ordering) {
+                    kernel::operation("store", |()| u64::from(value), || self.0.store(value, order))
+                }
+                #[track_caller]
+                pub fn swap(&self, value: $int, order: Ordering) -> $int {
+                    kernel::operation("swap", |_| u64::from(value), || self.0.swap(value, order))
+                }
+                #[track_caller]
+                pub fn compare_exchange(
+                    &self,
+                    current: $int,
+                    new: $int,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$int, $int> {
+                    let seen = |result: &Result<$int, $int>| u64::from(result.map_or_else(|seen| seen, |_| new));
+                    kernel::operation("compare_exchange", seen, || {
+                        self.0.compare_exchange(current, new, success, failure)
+                    })
+                }
+                #[track_caller]
+                pub fn compare_exchange_weak(
+                    &self,
+                    current: $int,
+                    new: $int,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$int, $int> {
+                    self.compare_exchange(current, new, success, failure)
+                }
+                #[track_caller]
+                pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {
+                    kernel::operation("fetch_add", |old| u64::from(*old), || self.0.fetch_add(value, order))
+                }
+                #[track_caller]
+                pub fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
+                    kernel::operation("fetch_sub", |old| u64::from(*old), || self.0.fetch_sub(value, order))
+                }
+                #[track_caller]
+                pub fn fetch_and(&self, value: $int, order: Ordering) -> $int {
+                    kernel::operation("fetch_and", |old| u64::from(*old), || self.0.fetch_and(value, order))
+                }
+                #[track_caller]
+                pub fn fetch_or(&self, value: $int, order: Ordering) -> $int {
+                    kernel::operation("fetch_or", |old| u64::from(*old), || self.0.fetch_or(value, order))
+                }
+                /// The newest value, for the kernel: a compare-and-swap that never succeeds. It conflicts with every operation on
+                /// the word, so the explorer tries it before and after each, and nothing can come between it and the next
+                /// operation of the simulated kernel.
+                #[track_caller]
+                pub(in crate::sync) fn kernel_read(&self) -> $int {
+                    const NEVER: $int = <$int>::MAX - 0x0bad;
+                    kernel::switching(|| {
+                        self.0.compare_exchange(NEVER, NEVER, Ordering::Relaxed, Ordering::Relaxed).unwrap_or_else(|v| v)
+                    })
+                }
+                /// The kernel's own compare-and-swap, a full barrier.
+                #[track_caller]
+                pub(in crate::sync) fn kernel_exchange(&self, current: $int, new: $int) -> Result<$int, $int> {
+                    kernel::switching(|| {
+                        self.0.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire)
+                    })
+                }
+            }
+        };
+    }
+    atomic!(AtomicU32, u32);
+    atomic!(AtomicU64, u64);
+
+    /// See [`core::sync::atomic::fence`].
+    #[track_caller]
+    pub fn fence(order: Ordering) {
+        kernel::operation("fence", |()| 0, || rt::fence(order))
+    }
+
+    /// See [`core::sync::atomic::compiler_fence`]. A model runs the source as written, so there is nothing to do.
+    pub fn compiler_fence(_order: Ordering) {}
+}
+
+pub(super) mod cell {
+    use super::{kernel, rt};
+
+    /// Eight bytes of payload; each copy is a crash point, and loom reports races.
+    #[derive(Debug)]
+    pub struct Granule(rt::GranuleCell);
+
+    impl Default for Granule {
+        fn default() -> Self {
+            Self::new(0)
+        }
+    }
+
+    impl Granule {
+        /// A granule that holds `value`.
+        #[track_caller]
+        pub fn new(value: u64) -> Self {
+            Self(rt::GranuleCell::new(value))
+        }
+        /// Copies it out.
+        #[track_caller]
+        pub fn load(&self) -> u64 {
+            kernel::operation("payload load", |value| *value, || self.0.load())
+        }
+        /// Copies into it.
+        #[track_caller]
+        pub fn store(&self, value: u64) {
+            kernel::operation("payload store", |()| value, || self.0.store(value))
+        }
+    }
+
+    // SAFETY: model threads are coroutines on one OS thread, and loom reports accesses that would race.
+    unsafe impl Sync for Granule {}
+    // SAFETY: it owns a plain integer.
+    unsafe impl Send for Granule {}
+
+    /// A value in shared memory that a lock protects; each time it is reached for is a crash point, and loom reports races.
+    #[derive(Debug)]
+    pub struct SharedCell<T>(rt::Cell<T>);
+
+    impl<T> SharedCell<T> {
+        /// A cell that holds `value`.
+        #[track_caller]
+        pub fn new(value: T) -> Self {
+            Self(rt::Cell::new(value))
+        }
+        /// For reading.
+        #[track_caller]
+        pub fn get(&self) -> *const T {
+            kernel::operation("guarded read", |_| 0, || self.0.read())
+        }
+        /// For writing.
+        #[track_caller]
+        pub fn get_mut(&self) -> *mut T {
+            kernel::operation("guarded write", |_| 0, || self.0.write())
+        }
+    }
+
+    // SAFETY: as for Granule; whoever dereferences the pointers holds the lock.
+    unsafe impl<T: Send> Sync for SharedCell<T> {}
+    // SAFETY: it owns a `T`.
+    unsafe impl<T: Send> Send for SharedCell<T> {}
+}
+
+pub(super) mod futex {
+    pub(in crate::sync) use super::kernel::{futex_wait as wait_any, futex_wake as wake};
+}
+
+pub(super) mod robust {
+    use super::kernel;
+    use crate::sync::atomic::AtomicU64;
+    use crate::sync::shm::Shared;
+
+    /// The robust list of the calling simulated process.
+    #[derive(Clone, Copy, Debug)]
+    pub struct List(());
+
+    /// Why the kernel cannot be asked to tell of this thread's death. The simulated one always can.
+    #[derive(Debug)]
+    pub enum NodeError {}
+
+    impl core::fmt::Display for NodeError {
+        fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            match *self {}
+        }
+    }
+    impl std::error::Error for NodeError {}
+
+    impl List {
+        /// The list of the calling process.
+        ///
+        /// # Errors
+        /// None in a model.
+        pub fn current() -> Result<Self, NodeError> {
+            Ok(Self(()))
+        }
+        /// Names `word` as the operation under way.
+        #[track_caller]
+        pub fn set_pending(&self, word: &AtomicU64) {
+            kernel::set_pending(Some(word));
+        }
+        /// No operation is under way.
+        #[track_caller]
+        pub fn clear_pending(&self) {
+            kernel::set_pending(None);
+        }
+    }
+
+    /// A life word that can be on the list.
+    #[derive(Debug)]
+    pub struct Node {
+        word: Shared<AtomicU64>,
+        linked: bool,
+    }
+
+    impl Node {
+        /// A node for `word`.
+        ///
+        /// # Errors
+        /// None in a model.
+        pub fn new(_list: &List, word: Shared<AtomicU64>) -> Result<Self, NodeError> {
+            Ok(Self { word, linked: false })
+        }
+        /// Whether it is on the list.
+        pub fn is_linked(&self) -> bool {
+            self.linked
+        }
+        /// The pending operation while the process takes its slot.
+        #[track_caller]
+        pub fn set_pending(&self) {
+            kernel::set_pending(Some(&self.word));
+        }
+        /// Puts the word at the front of the list.
+        #[track_caller]
+        pub fn link(&mut self) {
+            kernel::link(&self.word);
+            self.linked = true;
+        }
+        /// Takes the word off the list.
+        #[track_caller]
+        pub fn unlink(&mut self) {
+            kernel::unlink(&self.word);
+            self.linked = false;
+        }
+        /// The life word.
+        pub fn word(&self) -> &AtomicU64 {
+            &self.word
+        }
+    }
+}
+
+pub(super) mod thread {
+    use super::kernel;
+
+    pub use kernel::{dying, tid as id};
+
+    /// Which process this is. No model forks.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Epoch(());
+
+    impl Epoch {
+        /// Always.
+        pub fn is_current(self) -> bool {
+            true
+        }
+    }
+
+    /// The epoch of the calling process.
+    ///
+    /// # Errors
+    /// None in a model.
+    pub fn epoch() -> std::io::Result<Epoch> {
+        Ok(Epoch(()))
+    }
+}
+
+pub(super) mod time {
+    pub use super::kernel::now;
+}
