@@ -31,6 +31,16 @@ pub enum Layer {
 impl Layer {
     pub const ALL: [Layer; 5] = [Layer::Unit, Layer::Loom, Layer::Shuttle, Layer::Chaos, Layer::Fuzz];
 
+    /// Whether the layer checks less than it says when this test target has no test.
+    pub fn needs(self, target: &str) -> bool {
+        match self {
+            Layer::Unit => ["os", "properties"].contains(&target),
+            Layer::Loom | Layer::Shuttle => target.starts_with("model_"),
+            Layer::Chaos => target == "chaos",
+            Layer::Fuzz => false,
+        }
+    }
+
     /// What `--quick` sets aside for a layer that comes later, on two cores.
     pub fn share(self) -> Duration {
         Duration::from_secs(match self {

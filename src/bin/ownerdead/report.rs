@@ -119,6 +119,10 @@ pub struct Log {
     pub latest: String,
     /// Tests that ended, while no result is out yet.
     pub ended: u64,
+    /// The target whose tests come next.
+    target: String,
+    /// Targets that had no test to run.
+    empty: BTreeSet<String>,
 }
 
 impl Log {
@@ -152,6 +156,10 @@ impl Log {
             self.crashes.push(format!("input in {}", input.trim()));
         } else if line.contains("libFuzzer: run interrupted") {
             self.killed = Some("the fuzzer was interrupted".to_owned());
+        } else if let Some(target) = target_started(line) {
+            target.clone_into(&mut self.target);
+        } else if line.trim_end() == "running 0 tests" {
+            self.empty.insert(self.target.clone());
         } else {
             self.feed_signal(line);
         }
@@ -173,6 +181,12 @@ impl Log {
     fn failures(&self) -> u64 {
         self.failed.max(self.failing.len() as u64)
     }
+}
+
+/// `Running models/spsc.rs (target/release/deps/model_spsc-0123abcd)`.
+fn target_started(line: &str) -> Option<&str> {
+    let (_, binary) = line.trim().strip_prefix("Running ")?.split_once(" (")?;
+    binary.trim_end_matches(')').rsplit('/').next()?.rsplit_once('-').map(|(name, _)| name)
 }
 
 fn number_before(text: &str, word: &str) -> u64 {
@@ -258,12 +272,12 @@ pub fn judge(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, took: Durati
         Layer::Loom | Layer::Shuttle | Layer::Chaos => tally.cases(),
     };
     let violations = tally.violations().max(log.failures()).max(log.crashes.len() as u64);
-    let (verdict, reason) = verdict(tally, log, ended, cases, violations);
+    let (verdict, reason) = verdict(layer, tally, log, ended, cases, violations);
     let seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
     Outcome { layer, cases, deaths: tally.deaths(), violations, seconds, verdict, reason }
 }
 
-fn verdict(tally: &Tally, log: &Log, ended: &Ended, cases: u64, violations: u64) -> (Verdict, String) {
+fn verdict(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, cases: u64, violations: u64) -> (Verdict, String) {
     let failing = [tally.of(State::Fail), log.failing.iter().cloned().collect(), log.crashes.clone()];
     if let Some(names) = failing.into_iter().find(|names| !names.is_empty()) {
         return (Verdict::Fail, names.join("; "));
@@ -309,6 +323,10 @@ fn verdict(tally: &Tally, log: &Log, ended: &Ended, cases: u64, violations: u64)
             [] => (Verdict::Incomplete, "no case ran".to_owned()),
             names => (Verdict::NotRun, names.join("; ")),
         };
+    }
+    let empty: Vec<&str> = log.empty.iter().map(String::as_str).filter(|name| layer.needs(name)).collect();
+    if !empty.is_empty() {
+        return (Verdict::Incomplete, format!("no test ran in {}", empty.join(", ")));
     }
     let reason = if left_out.is_empty() { String::new() } else { format!("without {}", left_out.join("; ")) };
     (Verdict::Pass, reason)

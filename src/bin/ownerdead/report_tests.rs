@@ -129,6 +129,14 @@ fn what_could_not_run_is_said_beside_what_passed() {
 }
 
 #[test]
+fn a_model_without_a_test_is_incomplete_and_what_other_layers_run_is_not_missed() {
+    let empty = |target: &str| format!("     Running models/x.rs (target/loom/release/deps/{target}-0a62c8858dbe0355)");
+    let outcome = judged(Layer::Loom, &[PASS], &[&empty("model_spsc"), "running 0 tests"], Ended::Success);
+    assert_eq!((outcome.verdict, outcome.reason.as_str()), (Verdict::Incomplete, "no test ran in model_spsc"));
+    assert_eq!(judged(Layer::Loom, &[PASS], &[&empty("os"), "running 0 tests"], Ended::Success).verdict, Verdict::Pass);
+}
+
+#[test]
 fn fuzzer_runs_add_up_over_its_targets() {
     let mut log = log(&["#2\tINITED cov: 3", "#4096\tpulse  cov: 4", "Done 5000 runs in 21 second(s)"]);
     log.next_step("ring_parser");
