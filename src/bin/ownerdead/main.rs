@@ -1,1 +1,51 @@
-fn main() {}
+//! `ownerdead`: the command line of the project.
+//!
+//! `cargo ownerdead check`, in a checkout, runs every layer of checks that this machine can run and says what each of
+//! them saw. It starts the same commands that a person would type; it decides nothing that they do not report.
+
+mod check;
+mod checkout;
+mod layer;
+mod leftovers;
+mod output;
+mod process;
+mod progress;
+mod report;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Shared-memory rings and locks that survive kill -9: the checks.
+#[derive(Parser)]
+#[command(name = "ownerdead", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run all layers of checks that this machine can run, and sum up what they saw.
+    ///
+    /// Exit code: 0 when no layer failed and none is incomplete; 1 on a violation or a failure; 2 when a layer is
+    /// incomplete, or nothing ran at all; 64 when the command line is not understood; 69 when the checks could not be
+    /// started; 130 when interrupted.
+    Check(check::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // The help and the version come this way too.
+            let _ = answer.print();
+            return if answer.use_stderr() { ExitCode::from(check::EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command {
+        Command::Check(options) => check::run(&options).unwrap_or_else(|error| {
+            eprintln!("error: {error}");
+            ExitCode::from(check::EXIT_NOT_STARTED)
+        }),
+    }
+}

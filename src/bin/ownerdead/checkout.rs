@@ -1,0 +1,127 @@
+//! The checkout that the checks run in: where it is and which targets it has.
+
+use serde::Deserialize;
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const PACKAGE: &str = "ownerdead";
+
+/// What the layers need to know of a checkout.
+#[derive(Debug)]
+pub struct Checkout {
+    pub root: PathBuf,
+    /// Cargo's target directory, wherever the configuration puts it.
+    pub target: PathBuf,
+    /// The cargo that started this program, else the one in PATH.
+    pub cargo: OsString,
+    /// Names of the test targets.
+    pub tests: BTreeSet<String>,
+    /// Names of the fuzz targets; empty without `fuzz/`.
+    pub fuzz: Vec<String>,
+}
+
+impl Checkout {
+    /// Walks up from the current directory.
+    pub fn find() -> Result<Checkout, String> {
+        let here = env::current_dir().map_err(|e| format!("the current directory cannot be read: {e}"))?;
+        let root = here.ancestors().find(|dir| is_ours(dir)).ok_or_else(|| {
+            format!(
+                "no checkout of {PACKAGE} in {} or above it; clone the repository, and run `cargo {PACKAGE} check` there",
+                here.display()
+            )
+        })?;
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let main = Metadata::read(&cargo, &root.join("Cargo.toml"))?;
+        let fuzz_manifest = root.join("fuzz/Cargo.toml");
+        let fuzz = if fuzz_manifest.exists() {
+            Metadata::read(&cargo, &fuzz_manifest)?.targets("bin").collect()
+        } else {
+            Vec::new()
+        };
+        Ok(Checkout {
+            root: root.to_owned(),
+            tests: main.targets("test").collect(),
+            target: main.target_directory,
+            cargo,
+            fuzz,
+        })
+    }
+
+    /// Where reports and logs of the layers go.
+    pub fn output(&self) -> PathBuf {
+        self.target.join(PACKAGE)
+    }
+
+    /// The path as a person at the root would type it.
+    pub fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    }
+}
+
+fn is_ours(dir: &Path) -> bool {
+    fs::read_to_string(dir.join("Cargo.toml")).is_ok_and(|manifest| package_name(&manifest) == Some(PACKAGE))
+}
+
+/// `name` in `[package]`: enough of TOML to tell our manifest from another.
+fn package_name(manifest: &str) -> Option<&str> {
+    let mut lines = manifest.lines().map(str::trim).skip_while(|line| *line != "[package]").skip(1);
+    lines.by_ref().take_while(|line| !line.starts_with('[')).find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == "name").then(|| value.trim().trim_matches('"'))
+    })
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    target_directory: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+impl Metadata {
+    fn read(cargo: &OsString, manifest: &Path) -> Result<Metadata, String> {
+        let output = Command::new(cargo)
+            .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
+            .arg(manifest)
+            .output()
+            .map_err(|e| format!("{} cannot be started: {e}", cargo.to_string_lossy()))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("cargo metadata cannot read {}: {}", manifest.display(), said.trim()));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|e| format!("cargo metadata gave something unexpected: {e}"))
+    }
+
+    fn targets(&self, kind: &str) -> impl Iterator<Item = String> {
+        let all = self.packages.iter().flat_map(|package| &package.targets);
+        all.filter(move |target| target.kind.iter().any(|k| k == kind)).map(|target| target.name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn package_name_is_read_from_its_own_section() {
+        assert_eq!(package_name("[lib]\nname = \"a\"\n[package]\nedition = \"2024\"\nname = \"b\"\n"), Some("b"));
+        assert_eq!(package_name("[package]\nedition = \"2024\"\n[lib]\nname = \"a\"\n"), None);
+        assert_eq!(package_name("[workspace]\n"), None);
+    }
+}

@@ -1,0 +1,305 @@
+//! What each layer runs.
+
+use crate::checkout::Checkout;
+use clap::ValueEnum;
+use serde::Serialize;
+use std::{
+    env,
+    ffi::OsString,
+    fmt, fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+/// One way of checking, in the order in which they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layer {
+    /// Unit tests, properties, and what only the real kernel can show.
+    Unit,
+    /// The models under loom: weak memory, a death at every operation.
+    Loom,
+    /// The models under shuttle: more processes, random schedules.
+    Shuttle,
+    /// Real processes, really killed.
+    Chaos,
+    /// Corrupted memory and hostile peers.
+    Fuzz,
+}
+
+impl Layer {
+    pub const ALL: [Layer; 5] = [Layer::Unit, Layer::Loom, Layer::Shuttle, Layer::Chaos, Layer::Fuzz];
+
+    /// Whether the layer checks less than it says when this test target has no test.
+    pub fn needs(self, target: &str) -> bool {
+        match self {
+            Layer::Unit => ["os", "properties"].contains(&target),
+            Layer::Loom | Layer::Shuttle => target.starts_with("model_"),
+            Layer::Chaos => target == "chaos",
+            Layer::Fuzz => false,
+        }
+    }
+
+    /// What `--quick` sets aside for a layer that comes later, on two cores.
+    pub fn share(self) -> Duration {
+        Duration::from_secs(match self {
+            Layer::Unit => 45,
+            Layer::Loom => 105,
+            Layer::Shuttle => 60,
+            Layer::Chaos => 70,
+            Layer::Fuzz => 60,
+        })
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Layer::Unit => "unit",
+            Layer::Loom => "loom",
+            Layer::Shuttle => "shuttle",
+            Layer::Chaos => "chaos",
+            Layer::Fuzz => "fuzz",
+        })
+    }
+}
+
+/// What the options come to.
+#[derive(Debug)]
+pub struct Settings {
+    pub quick: bool,
+    pub chaos_seconds: u64,
+    pub fuzz_seconds: u64,
+    pub seed: Option<u64>,
+}
+
+/// One command of a layer.
+#[derive(Debug)]
+pub struct Step {
+    /// Which of the layer's steps it is; empty where there is one.
+    pub name: String,
+    program: OsString,
+    args: Vec<String>,
+    env: Vec<(&'static str, String)>,
+    dirs: Vec<PathBuf>,
+}
+
+impl Step {
+    fn new(program: OsString, args: &[&str]) -> Step {
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        Step { name: String::new(), program, args, env: Vec::new(), dirs: Vec::new() }
+    }
+
+    fn args(mut self, more: impl IntoIterator<Item = String>) -> Step {
+        self.args.extend(more);
+        self
+    }
+
+    fn env(mut self, name: &'static str, value: impl Into<String>) -> Step {
+        self.env.push((name, value.into()));
+        self
+    }
+
+    /// The command, to be run at the root.
+    pub fn command(&self, checkout: &Checkout) -> Command {
+        for dir in &self.dirs {
+            // If it cannot be made, the command says so itself.
+            let _ = fs::create_dir_all(dir);
+        }
+        let mut command = Command::new(&self.program);
+        // `cargo run` describes our package in the environment; build scripts of others would see it.
+        for (name, _) in env::vars_os() {
+            let shown = name.to_string_lossy();
+            if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| shown.starts_with(prefix)) {
+                command.env_remove(&name);
+            }
+        }
+        command.current_dir(&checkout.root).args(&self.args).envs(self.env.iter().map(|(k, v)| (k, v)));
+        command
+    }
+
+    /// The command as a person would type it at the root.
+    pub fn shown(&self, checkout: &Checkout) -> String {
+        let root = format!("{}/", checkout.root.display());
+        let quoted = |text: &str| {
+            let text = text.replace(&root, "");
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@".contains(c);
+            if !text.is_empty() && text.chars().all(plain) {
+                text
+            } else {
+                format!("'{}'", text.replace('\'', r"'\''"))
+            }
+        };
+        let env = self.env.iter().map(|(k, v)| format!("{k}={}", quoted(v)));
+        let words = env.chain(["cargo".to_owned()]).chain(self.args.iter().map(|arg| quoted(arg)));
+        words.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The commands of a layer: first those that build, then those that run.
+#[derive(Debug)]
+pub struct Plan {
+    pub build: Vec<Step>,
+    pub run: Vec<Step>,
+}
+
+/// What `layer` runs here, or why it cannot.
+pub fn plan(layer: Layer, checkout: &Checkout, settings: &Settings) -> Result<Plan, String> {
+    match layer {
+        Layer::Unit => {
+            let mut targets = vec!["--lib".to_owned()];
+            for name in ["os", "properties"] {
+                if checkout.tests.contains(name) {
+                    targets.extend(["--test".to_owned(), name.to_owned()]);
+                }
+            }
+            Ok(tests(checkout, settings, &targets, None))
+        }
+        Layer::Loom | Layer::Shuttle => {
+            if !checkout.tests.iter().any(|name| name.starts_with("model_")) {
+                return Err("this checkout has no target model_*".to_owned());
+            }
+            Ok(tests(checkout, settings, &["--tests".to_owned()], Some(layer)))
+        }
+        Layer::Chaos => {
+            if !checkout.tests.contains("chaos") {
+                return Err("this checkout has no target chaos".to_owned());
+            }
+            let mut plan = tests(checkout, settings, &["--test".to_owned(), "chaos".to_owned()], None);
+            for step in &mut plan.run {
+                step.env.push(("OWNERDEAD_CHAOS_SECONDS", settings.chaos_seconds.to_string()));
+            }
+            Ok(plan)
+        }
+        Layer::Fuzz => fuzz(checkout, settings),
+    }
+}
+
+fn tests(checkout: &Checkout, settings: &Settings, targets: &[String], model: Option<Layer>) -> Plan {
+    let step = |more: &[&str]| {
+        let mut step = Step::new(checkout.cargo.clone(), &["test", "--release"]).args(targets.iter().cloned());
+        step.args.extend(more.iter().map(|&arg| arg.to_owned()));
+        if let Some(model) = model {
+            let (name, flags) = flags(model);
+            step = step.env(name, flags);
+            step = step.env("CARGO_TARGET_DIR", checkout.target.join(model.to_string()).display().to_string());
+        }
+        step
+    };
+    let run = with_settings(step(&["--no-fail-fast"]), settings);
+    Plan { build: vec![step(&["--no-run"])], run: vec![run] }
+}
+
+fn with_settings(step: Step, settings: &Settings) -> Step {
+    let step = step.env("OWNERDEAD_TIER", if settings.quick { "quick" } else { "full" });
+    match settings.seed {
+        Some(seed) => step.env("OWNERDEAD_SEED", seed.to_string()),
+        None => step,
+    }
+}
+
+/// The flags of a model build, after whatever the caller's environment asks for.
+fn flags(model: Layer) -> (&'static str, String) {
+    // Where both are set, cargo takes the encoded ones.
+    match env::var("CARGO_ENCODED_RUSTFLAGS") {
+        Ok(set) if set.is_empty() => ("CARGO_ENCODED_RUSTFLAGS", format!("--cfg\u{1f}{model}")),
+        Ok(set) => ("CARGO_ENCODED_RUSTFLAGS", format!("{set}\u{1f}--cfg\u{1f}{model}")),
+        Err(_) => {
+            ("RUSTFLAGS", format!("{} --cfg {model}", env::var("RUSTFLAGS").unwrap_or_default()).trim().to_owned())
+        }
+    }
+}
+
+fn fuzz(checkout: &Checkout, settings: &Settings) -> Result<Plan, String> {
+    if checkout.fuzz.is_empty() {
+        return Err("this checkout has no fuzz/Cargo.toml with targets".to_owned());
+    }
+    let mut missing = Vec::new();
+    if !answers(&["+nightly", "--version"]) {
+        missing.push("a nightly toolchain: `rustup toolchain install nightly --profile minimal`");
+    }
+    if !answers(&["fuzz", "--version"]) {
+        missing.push("cargo-fuzz: `cargo install cargo-fuzz --locked`");
+    }
+    if !missing.is_empty() {
+        return Err(format!("install {}", missing.join("; and ")));
+    }
+    let target = checkout.target.join("fuzz").display().to_string();
+    // `cargo`, not the one that started us: only rustup's understands +nightly.
+    let build = Step::new("cargo".into(), &["+nightly", "fuzz", "build", "--target-dir", &target]);
+    let run = checkout.fuzz.iter().map(|name| {
+        // What the fuzzer finds goes to the target directory; the seeds in the checkout stay as they are.
+        let found = checkout.output().join("corpus").join(name);
+        let seeds = checkout.root.join("fuzz/corpus").join(name);
+        let mut step = Step::new("cargo".into(), &["+nightly", "fuzz", "run", "--target-dir", &target, name]);
+        step = step.args([found.display().to_string()]);
+        if seeds.is_dir() {
+            step = step.args([seeds.display().to_string()]);
+        }
+        let time = format!("-max_total_time={}", settings.fuzz_seconds);
+        step = step.args(["--".to_owned(), time, "-print_final_stats=1".to_owned()]);
+        if let Some(seed) = settings.seed {
+            // libFuzzer takes 32 bits, and 0 for "choose one".
+            step = step.args([format!("-seed={}", (seed % u64::from(u32::MAX)) + 1)]);
+        }
+        step.name.clone_from(name);
+        step.dirs.push(found);
+        with_settings(step, settings)
+    });
+    Ok(Plan { build: vec![build], run: run.collect() })
+}
+
+fn answers(args: &[&str]) -> bool {
+    let mut command = Command::new("cargo");
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkout(tests: &[&str]) -> Checkout {
+        Checkout {
+            root: "/r".into(),
+            target: "/r/target".into(),
+            cargo: "cargo".into(),
+            tests: tests.iter().map(|&name| name.to_owned()).collect(),
+            fuzz: Vec::new(),
+        }
+    }
+
+    const QUICK: Settings = Settings { quick: true, chaos_seconds: 6, fuzz_seconds: 20, seed: Some(7) };
+
+    #[test]
+    fn unit_runs_the_targets_that_exist() {
+        let checkout = checkout(&["os"]);
+        let plan = plan(Layer::Unit, &checkout, &QUICK).unwrap();
+        assert_eq!(
+            plan.run[0].shown(&checkout),
+            "OWNERDEAD_TIER=quick OWNERDEAD_SEED=7 cargo test --release --lib --test os --no-fail-fast"
+        );
+    }
+
+    #[test]
+    fn a_layer_without_its_targets_does_not_run() {
+        for layer in [Layer::Loom, Layer::Shuttle, Layer::Chaos, Layer::Fuzz] {
+            assert!(plan(layer, &checkout(&["os"]), &QUICK).is_err(), "{layer}");
+        }
+    }
+
+    #[test]
+    fn a_model_has_flags_and_a_target_directory_of_its_own() {
+        let checkout = checkout(&["model_spsc"]);
+        let shown = plan(Layer::Loom, &checkout, &QUICK).unwrap().run[0].shown(&checkout);
+        assert!(shown.contains("--cfg loom"), "{shown}");
+        assert!(shown.contains("CARGO_TARGET_DIR=target/loom "), "{shown}");
+    }
+
+    #[test]
+    fn shares_leave_the_first_layer_time_within_six_minutes() {
+        let all: Duration = Layer::ALL.into_iter().map(Layer::share).sum();
+        assert!(all <= Duration::from_secs(360));
+    }
+}

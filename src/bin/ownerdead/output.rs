@@ -1,0 +1,128 @@
+//! The end of a run: a table and a sentence, or one JSON object.
+
+use crate::report::{Outcome, Verdict};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+use indicatif::HumanCount;
+use serde::Serialize;
+use std::io::{self, Write};
+
+#[derive(Serialize)]
+pub struct Summary {
+    pub layers: Vec<Outcome>,
+    pub verdict: Verdict,
+    /// Run time of all layers, without building.
+    pub seconds: f64,
+}
+
+impl Summary {
+    pub fn new(layers: Vec<Outcome>) -> Summary {
+        let seconds: f64 = layers.iter().map(|layer| layer.seconds).sum();
+        let verdict = overall(&layers);
+        Summary { layers, verdict, seconds: (seconds * 1000.0).round() / 1000.0 }
+    }
+
+    pub fn json(&self) -> io::Result<()> {
+        writeln!(io::stdout(), "{}", serde_json::to_string(self)?)
+    }
+
+    pub fn print(&self) -> io::Result<()> {
+        let mut table = Table::new();
+        table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(["layer", "cases", "deaths", "violations", "time", "verdict", "reason"]);
+        for layer in &self.layers {
+            table.add_row([
+                layer.layer.to_string(),
+                HumanCount(layer.cases).to_string(),
+                HumanCount(layer.deaths).to_string(),
+                HumanCount(layer.violations).to_string(),
+                time(layer.seconds),
+                layer.verdict.to_string(),
+                layer.reason.clone(),
+            ]);
+        }
+        for numbers in 1..=4 {
+            if let Some(column) = table.column_mut(numbers) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        writeln!(io::stdout(), "{table}\n{}", self.sentence())
+    }
+
+    fn sentence(&self) -> String {
+        let with = |verdict| {
+            let of_verdict = self.layers.iter().filter(move |layer| layer.verdict == verdict);
+            of_verdict.map(|layer| layer.layer.to_string()).collect::<Vec<_>>()
+        };
+        let sum = |figure: fn(&Outcome) -> u64| HumanCount(self.layers.iter().map(figure).sum());
+        let (failed, short, left_out) = (with(Verdict::Fail), with(Verdict::Incomplete), with(Verdict::NotRun));
+        let seen = format!(
+            "{} cases and {} deaths in {}",
+            sum(|layer| layer.cases),
+            sum(|layer| layer.deaths),
+            time(self.seconds)
+        );
+        let said = match self.verdict {
+            Verdict::Fail => format!("FAILED in {}; violations: {}; {seen}", failed.join(", "), sum(|l| l.violations)),
+            Verdict::Incomplete => format!("INCOMPLETE in {}: no violation so far; {seen}", short.join(", ")),
+            Verdict::NotRun => return "Nothing was checked: no layer could run here.".to_owned(),
+            Verdict::Pass => format!("No violation: {seen}"),
+        };
+        let also = match (self.verdict, short.as_slice()) {
+            (Verdict::Fail, [_, ..]) => format!("; incomplete: {}", short.join(", ")),
+            _ => String::new(),
+        };
+        let missing =
+            if left_out.is_empty() { String::new() } else { format!("; did not run: {}", left_out.join(", ")) };
+        format!("{said}{also}{missing}.")
+    }
+}
+
+/// The worst of the layers; one that could not run takes nothing from those that did.
+fn overall(layers: &[Outcome]) -> Verdict {
+    let any = |verdict| layers.iter().any(|layer| layer.verdict == verdict);
+    let order = [Verdict::Fail, Verdict::Incomplete, Verdict::Pass];
+    order.into_iter().find(|&verdict| any(verdict)).unwrap_or(Verdict::NotRun)
+}
+
+fn time(seconds: f64) -> String {
+    if seconds < 60.0 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round();
+    format!("{} min {} s", (whole / 60.0).floor(), whole % 60.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::Layer;
+
+    fn summary(verdicts: &[Verdict]) -> Summary {
+        let outcome = |&verdict| Outcome::without_run(Layer::Chaos, verdict, String::new());
+        Summary::new(verdicts.iter().map(outcome).collect())
+    }
+
+    #[test]
+    fn the_worst_layer_decides() {
+        use Verdict::{Fail, Incomplete, NotRun, Pass};
+        assert_eq!(summary(&[Pass, Incomplete, Fail, NotRun]).verdict, Fail);
+        assert_eq!(summary(&[Pass, Incomplete, NotRun]).verdict, Incomplete);
+        assert_eq!(summary(&[Pass, NotRun]).verdict, Pass);
+        assert_eq!(summary(&[NotRun]).verdict, NotRun);
+    }
+
+    #[test]
+    fn times_are_for_people() {
+        assert_eq!((time(4.25).as_str(), time(119.7).as_str()), ("4.2 s", "2 min 0 s"));
+    }
+
+    #[test]
+    fn json_names_what_the_readme_names() {
+        let value = serde_json::to_value(summary(&[Verdict::NotRun])).unwrap();
+        assert_eq!(value["layers"][0]["name"], "chaos");
+        assert_eq!(value["layers"][0]["verdict"], "not-run");
+        for key in ["cases", "deaths", "violations", "seconds", "reason"] {
+            assert!(!value["layers"][0][key].is_null(), "{key}");
+        }
+    }
+}
