@@ -105,7 +105,11 @@ fn add_consumer(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>, last: u32) 
                     Ok(_) => {}
                     Err(PopError::ProducerDied) => {
                         let seen = oracle.seen.borrow().len() as u32;
-                        assert!(seen >= oracle.pushed.get(), "committed records are lost: {seen} of {}", oracle.pushed.get());
+                        assert!(
+                            seen >= oracle.pushed.get(),
+                            "committed records are lost: {seen} of {}",
+                            oracle.pushed.get()
+                        );
                         break;
                     }
                     Err(error) => panic!("{error}"),
@@ -254,7 +258,10 @@ fn a_dead_consumers_records_are_delivered_again_if_it_had_not_committed_them() {
                         peek.copy_to(&mut bytes).expect("whole");
                         let number = peek.kind();
                         assert_eq!(bytes, payload(number), "torn: record {number}");
-                        assert!(number as usize == before + 1 || number as usize == before, "record {number} after {before}");
+                        assert!(
+                            number as usize == before + 1 || number as usize == before,
+                            "record {number} after {before}"
+                        );
                         oracle.seen.borrow_mut().resize(number as usize, number);
                         peek.consume();
                         oracle.read.set(number as usize);

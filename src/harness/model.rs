@@ -197,9 +197,11 @@ struct Limits {
 impl Limits {
     fn from_environment() -> Self {
         let full = std::env::var("OWNERDEAD_TIER").is_ok_and(|tier| tier == "full");
-        let number = |name: &str| std::env::var(name).ok().map(|text| {
-            text.parse::<u64>().unwrap_or_else(|_| panic!("{name}={text:?}: expected a whole number"))
-        });
+        let number = |name: &str| {
+            std::env::var(name)
+                .ok()
+                .map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name}={text:?}: expected a whole number")))
+        };
         Self {
             full,
             budget: Duration::from_secs(number("OWNERDEAD_BUDGET").unwrap_or(if full { 3_600 } else { 240 })),
@@ -287,7 +289,8 @@ impl Run {
             kernel::reset(&[]);
             let mut world = World::default();
             build(&mut world);
-            *found.lock().expect("one thread") = world.processes.iter().map(|process| (process.name, process.again.is_some())).collect();
+            *found.lock().expect("one thread") =
+                world.processes.iter().map(|process| (process.name, process.again.is_some())).collect();
             kernel::finish();
         });
         assert!(looked.is_ok(), "building the world alone ran out of time");
@@ -305,7 +308,8 @@ impl Run {
         let sweep = &self.sweep;
         let more = usize::from(self.limits.full);
         let preemptions = more + if kills.is_empty() { sweep.preemptions } else { sweep.preemptions_with_deaths };
-        let runs = (if self.limits.full { 20_000.max(sweep.runs) } else { sweep.runs }) / if kills.is_empty() { 1 } else { 20 };
+        let runs = (if self.limits.full { 20_000.max(sweep.runs) } else { sweep.runs })
+            / if kills.is_empty() { 1 } else { 20 };
         let (build, places) = (Arc::clone(&self.build), Arc::clone(&self.places));
         let (kills_inside, time_may_pass) = (kills.to_vec(), sweep.time_may_pass);
         let counts = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
@@ -338,7 +342,9 @@ impl Run {
             self.spoke = Instant::now();
             self.emit(State::Running, 0, "");
         }
-        explored.map(|_| found).map_err(|ran| OutOfTime { at: format!("deaths [{text}] after {ran} executions of them") })
+        explored
+            .map(|_| found)
+            .map_err(|ran| OutOfTime { at: format!("deaths [{text}] after {ran} executions of them") })
     }
 
     /// What happened, for a person, and the command that repeats it.
@@ -381,7 +387,11 @@ impl Run {
         let places = self.places.lock().map(|places| places.len()).unwrap_or(0);
         let bound = if cfg!(loom) {
             let more = usize::from(self.limits.full);
-            format!("at most {} pre-emptions, {} with deaths", self.sweep.preemptions + more, self.sweep.preemptions_with_deaths + more)
+            format!(
+                "at most {} pre-emptions, {} with deaths",
+                self.sweep.preemptions + more,
+                self.sweep.preemptions_with_deaths + more
+            )
         } else {
             format!("a sample, seed {}", self.limits.seed)
         };
@@ -404,7 +414,10 @@ impl Run {
         if state != State::Running {
             println!(
                 "{} {}: {} executions, {} deaths, {seconds:.1} s; {detail}",
-                rt::NAME, self.sweep.name, self.executions, self.deaths
+                rt::NAME,
+                self.sweep.name,
+                self.executions,
+                self.deaths
             );
         }
     }

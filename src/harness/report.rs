@@ -62,7 +62,8 @@ impl Line<'_> {
     pub fn emit(&self) {
         let Some(path) = std::env::var_os("OWNERDEAD_REPORT") else { return };
         let line = self.to_string();
-        let written = OpenOptions::new().create(true).append(true).open(&path).and_then(|mut f| f.write_all(line.as_bytes()));
+        let written =
+            OpenOptions::new().create(true).append(true).open(&path).and_then(|mut f| f.write_all(line.as_bytes()));
         if let Err(error) = written {
             eprintln!("OWNERDEAD_REPORT: cannot append to {}: {error}", path.to_string_lossy());
         }

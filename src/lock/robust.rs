@@ -50,9 +50,9 @@ use core::time::Duration;
 ///         *count = 0; // repair, then
 ///         count.mark_consistent();
 ///     }
-///     Err(error) => return Err(error.into()),
+///     Err(error) => return Err(error.to_string().into()),
 /// }
-/// assert_eq!(*mutex.lock(&me)?, 42);
+/// assert_eq!(*mutex.lock(&me).expect("nobody died"), 42);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -230,7 +230,13 @@ impl<T: Data> RobustMutex<T> {
     }
 
     /// Sleeps while `seen` holds it and lives; the word after that.
-    fn sleep(&self, me: &Attachment, seen: Right, deadline: Option<Duration>, slept: &mut bool) -> Result<Right, Refused> {
+    fn sleep(
+        &self,
+        me: &Attachment,
+        seen: Right,
+        deadline: Option<Duration>,
+        slept: &mut bool,
+    ) -> Result<Right, Refused> {
         let waiting = seen.with_waiters();
         // Relaxed on success: it only asks for a wake, and the sleep compares the word again under the kernel's lock.
         if seen != waiting

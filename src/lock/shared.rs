@@ -9,7 +9,6 @@
 use super::data::Data;
 use super::robust::RobustMutex;
 use crate::segment::{Body, CreateError, Kind, OpenError, Options, OutOfBody, Place, Segment};
-use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::cell::SharedCell;

@@ -138,14 +138,8 @@ impl Attachment {
                 // Before the slot is taken, so that a failure leaks nothing.
                 let mut node = Node::new(&list, table.life(index)).map_err(AttachError::Unsupported)?;
                 if let Some(id) = take(slot, index, &mut node, &list) {
-                    let inner = Inner {
-                        table: table.clone(),
-                        id,
-                        list,
-                        node: RefCell::new(node),
-                        epoch,
-                        rights: Cell::new(0),
-                    };
+                    let inner =
+                        Inner { table: table.clone(), id, list, node: RefCell::new(node), epoch, rights: Cell::new(0) };
                     return Ok(Self { inner: Rc::new(inner) });
                 }
                 look = look.wrapping_add(1);

@@ -162,9 +162,6 @@ impl Life {
     pub(super) fn is_moving(self) -> bool {
         matches!(self.low() & !(WAITERS | OWNER_DIED), JOINING | LEAVING)
     }
-    pub(super) fn tid(self) -> u32 {
-        self.low() & TID_MASK
-    }
     pub(super) fn joining(self) -> Self {
         Self(u64::from(self.incarnation() + 1) << 32 | u64::from(JOINING | self.low() & WAITERS))
     }

@@ -32,12 +32,7 @@ impl Slot {
     /// A free slot.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
-        Self {
-            gate: AtomicU64::new(0),
-            _reserved: Reserved::new(),
-            life: AtomicU64::new(0),
-            _tail: Reserved::new(),
-        }
+        Self { gate: AtomicU64::new(0), _reserved: Reserved::new(), life: AtomicU64::new(0), _tail: Reserved::new() }
     }
 
     pub(super) fn gate(&self) -> &AtomicU64 {

@@ -165,7 +165,11 @@ fn step(what: &'static str, at: &'static Location<'static>) {
             return false;
         }
         let process = &mut kernel.processes[me];
-        assert!(!process.dying, "{}: `{what}` at {at} after its death: a destructor must look at `dying`", process.name);
+        assert!(
+            !process.dying,
+            "{}: `{what}` at {at} after its death: a destructor must look at `dying`",
+            process.name
+        );
         let number = process.operations;
         process.operations += 1;
         assert!(number < MOST_OPERATIONS, "{}: no end after {number} operations, last `{what}` at {at}", process.name);
@@ -286,7 +290,8 @@ fn wake(word: Word<'_>, count: u32) -> u32 {
     read(word);
     let mut woken = 0;
     while woken < count {
-        let Some((process, index)) = with(|kernel| kernel.queues.get_mut(&queue(word)).and_then(VecDeque::pop_front)) else {
+        let Some((process, index)) = with(|kernel| kernel.queues.get_mut(&queue(word)).and_then(VecDeque::pop_front))
+        else {
             break;
         };
         with(|kernel| kernel.processes[process].woken[index] = true);
@@ -314,7 +319,8 @@ fn nobody_left() {
         if kernel.over || kernel.processes.iter().any(|process| process.state == State::Running) {
             return None;
         }
-        let sleepers: Vec<_> = (0..kernel.processes.len()).filter(|&p| kernel.processes[p].state == State::Asleep).collect();
+        let sleepers: Vec<_> =
+            (0..kernel.processes.len()).filter(|&p| kernel.processes[p].state == State::Asleep).collect();
         if sleepers.is_empty() {
             return None;
         }
@@ -517,4 +523,3 @@ pub(crate) fn transcript() -> String {
 pub(crate) fn name(index: usize) -> &'static str {
     with(|kernel| kernel.processes.get(index).map_or("?", |process| process.name))
 }
-

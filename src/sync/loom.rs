@@ -92,4 +92,3 @@ pub(crate) fn explore(limits: Limits, execution: impl Fn() + Send + Sync + 'stat
         Err(payload) => resume_unwind(payload),
     }
 }
-

@@ -109,8 +109,7 @@ fn wait_one(wait: &Wait<'_>, until: Duration) -> Option<()> {
 #[cold]
 pub(in crate::sync) fn wake(word: Word<'_>, count: u32) -> u32 {
     // SAFETY: FUTEX_WAKE reads nothing through the address; it only names the queue.
-    let woken =
-        unsafe { libc::syscall(libc::SYS_futex, address(word), libc::FUTEX_WAKE, count.min(i32::MAX as u32)) };
+    let woken = unsafe { libc::syscall(libc::SYS_futex, address(word), libc::FUTEX_WAKE, count.min(i32::MAX as u32)) };
     u32::try_from(woken).unwrap_or(0)
 }
 

@@ -83,15 +83,16 @@ pub(super) mod atomic {
                 pub(in crate::sync) fn kernel_read(&self) -> $int {
                     const NEVER: $int = <$int>::MAX - 0x0bad;
                     kernel::switching(|| {
-                        self.0.compare_exchange(NEVER, NEVER, Ordering::Relaxed, Ordering::Relaxed).unwrap_or_else(|v| v)
+                        self.0
+                            .compare_exchange(NEVER, NEVER, Ordering::Relaxed, Ordering::Relaxed)
+                            .unwrap_or_else(|v| v)
                     })
                 }
                 /// The kernel's own compare-and-swap, a full barrier.
                 #[track_caller]
+                #[allow(dead_code, reason = "life words are 64 bits wide")]
                 pub(in crate::sync) fn kernel_exchange(&self, current: $int, new: $int) -> Result<$int, $int> {
-                    kernel::switching(|| {
-                        self.0.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire)
-                    })
+                    kernel::switching(|| self.0.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire))
                 }
             }
         };

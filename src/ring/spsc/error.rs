@@ -15,7 +15,11 @@ pub struct Corrupt {
 
 impl fmt::Display for Corrupt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the ring is damaged: {} is {:#x}, expected {}; make a new one", self.field, self.found, self.expected)
+        write!(
+            f,
+            "the ring is damaged: {} is {:#x}, expected {}; make a new one",
+            self.field, self.found, self.expected
+        )
     }
 }
 

@@ -83,6 +83,7 @@ pub(crate) struct Side {
 }
 
 impl Side {
+    #[cfg(model)]
     fn new() -> Self {
         Self { index: AtomicU64::new(0), heartbeat: AtomicU64::new(0) }
     }
@@ -99,6 +100,7 @@ impl Side {
 #[cfg_attr(not(model), repr(C))]
 pub(crate) struct Control {
     /// Capacity in bytes, and flags. Read once, when the ring is opened.
+    #[cfg_attr(model, allow(dead_code, reason = "a model's ring is not opened"))]
     config: Line<[AtomicU64; 2]>,
     tail: Line<Side>,
     head: Line<Side>,
@@ -238,7 +240,7 @@ impl Ring {
     /// # Errors
     /// [`SeatError`]: somebody alive has it, above all.
     pub fn producer(&self, me: &Attachment) -> Result<Opened<Producer>, SeatError> {
-        let from_the_dead = self.open(me, Role::Producer)?;
+        let from_the_dead = self.take_seat(me, Role::Producer)?;
         let opened = Producer::new(self.clone(), me.clone());
         self.finish_open(me, Role::Producer, from_the_dead, opened)
     }
@@ -248,12 +250,12 @@ impl Ring {
     /// # Errors
     /// [`SeatError`]: somebody alive has it, above all.
     pub fn consumer(&self, me: &Attachment) -> Result<Opened<Consumer>, SeatError> {
-        let from_the_dead = self.open(me, Role::Consumer)?;
+        let from_the_dead = self.take_seat(me, Role::Consumer)?;
         let opened = Consumer::new(self.clone(), me.clone());
         self.finish_open(me, Role::Consumer, from_the_dead, opened)
     }
 
-    fn open(&self, me: &Attachment, role: Role) -> Result<bool, SeatError> {
+    fn take_seat(&self, me: &Attachment, role: Role) -> Result<bool, SeatError> {
         if !me.is_current() {
             return Err(SeatError::Forked);
         }

@@ -67,12 +67,7 @@ impl Producer {
         }
     }
 
-    fn push_until(
-        &mut self,
-        kind: u32,
-        payload: &[u8],
-        deadline: Option<Duration>,
-    ) -> Result<(), PushTimeoutError> {
+    fn push_until(&mut self, kind: u32, payload: &[u8], deadline: Option<Duration>) -> Result<(), PushTimeoutError> {
         loop {
             match self.try_push(kind, payload) {
                 Ok(()) => return Ok(()),

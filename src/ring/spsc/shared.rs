@@ -68,7 +68,10 @@ impl core::fmt::Display for RingError {
             ),
             Self::Flags { found } => write!(f, "the ring's flags are {found:#x}, expected 0 or {CHECKSUM:#x}"),
             Self::Differs { field, found, expected } => {
-                write!(f, "the ring exists with another {field}: found {found}, asked for {expected}; unlink it, or ask for that")
+                write!(
+                    f,
+                    "the ring exists with another {field}: found {found}, asked for {expected}; unlink it, or ask for that"
+                )
             }
         }
     }
