@@ -106,7 +106,7 @@ impl Right {
     pub fn holder(self) -> Option<Holder> {
         let slot = self.low() & SLOT_MASK;
         let held = self.low() & HELD != 0 && slot < LOST;
-        held.then(|| Holder { slot, incarnation: (self.0 >> 32) as u32 })
+        held.then_some(Holder { slot, incarnation: (self.0 >> 32) as u32 })
     }
 
     /// Nobody holds it, and it can be had.

@@ -42,7 +42,7 @@ impl Geometry {
 
     /// Bytes from a position to the end of the ring.
     #[inline]
-    pub(crate) fn to_end(&self, position: u64) -> u64 {
+    pub(crate) fn before_end(&self, position: u64) -> u64 {
         self.capacity - self.offset(position)
     }
 
@@ -61,7 +61,7 @@ impl Geometry {
     /// Bytes of padding that a record of `size` needs before it.
     #[inline]
     pub(crate) fn padding(&self, position: u64, size: u64) -> u64 {
-        let room = self.to_end(position);
+        let room = self.before_end(position);
         if size > room { room } else { 0 }
     }
 }

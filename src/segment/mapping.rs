@@ -38,7 +38,11 @@ impl Mapping {
     /// If they are not.
     pub(super) fn slice<T: Place>(self: &Arc<Self>, offset: usize, count: usize) -> Shared<[T]> {
         let end = count.checked_mul(size_of::<T>()).and_then(|bytes| offset.checked_add(bytes));
-        assert!(end.is_some_and(|end| end <= self.length) && offset % align_of::<T>() == 0 && align_of::<T>() <= 4096);
+        assert!(
+            end.is_some_and(|end| end <= self.length)
+                && offset.is_multiple_of(align_of::<T>())
+                && align_of::<T>() <= 4096
+        );
         // SAFETY: in bounds of the mapping (invariant 1), so within one allocation.
         let first = unsafe { self.start.add(offset) }.cast::<T>();
         let keep: Arc<Self> = Arc::clone(self);

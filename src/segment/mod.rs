@@ -119,7 +119,8 @@ impl Body {
     pub fn slice<T: Place>(&self, offset: usize, count: usize) -> Result<Shared<[T]>, OutOfBody> {
         let bytes = count.checked_mul(size_of::<T>());
         let end = bytes.and_then(|bytes| offset.checked_add(bytes));
-        if end.is_none_or(|end| end > self.length) || offset % align_of::<T>() != 0 || align_of::<T>() > 4096 {
+        if end.is_none_or(|end| end > self.length) || !offset.is_multiple_of(align_of::<T>()) || align_of::<T>() > 4096
+        {
             return Err(OutOfBody { offset, bytes, align: align_of::<T>(), body: self.length });
         }
         Ok(self.mapping.slice(self.offset + offset, count))

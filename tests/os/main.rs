@@ -1,2 +1,8 @@
-//! What only the real kernel can show.
+//! What only the real kernel can show: the robust list beside the C library's, forks, namespaces, segments.
 #![cfg(not(model))]
+
+mod attach;
+mod process;
+mod ring;
+mod robust_list;
+mod segment;

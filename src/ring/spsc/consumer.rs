@@ -162,9 +162,9 @@ impl Consumer {
             // Read once: a peer that breaks the protocol may change it meanwhile.
             let first = self.ring.granule(position).load();
             let (len, kind) = (first as u32, (first >> 32) as u32);
-            let room = self.ring.geometry.to_end(position).min(self.tail - position);
+            let room = self.ring.geometry.before_end(position).min(self.tail - position);
             if len == PADDING {
-                let padding = self.ring.geometry.to_end(position);
+                let padding = self.ring.geometry.before_end(position);
                 // A padding record fills the ring up to its end, and something follows it.
                 if padding >= self.tail - position {
                     return Err(Corrupt {
