@@ -1,0 +1,146 @@
+//! The test around a stage: starts it, listens to it, judges.
+
+use ownerdead::harness::report::{Line, State};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// Beyond its own time, a stage may take this long; its own waits are bounded well below.
+const GRACE: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Heard {
+    cases: u64,
+    kills: u64,
+    ended: bool,
+    findings: Vec<String>,
+    phases: Vec<(String, u64)>,
+    recovery: Option<[u64; 4]>,
+}
+
+impl Heard {
+    fn line(&mut self, line: &str) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let number = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        match fields.first().copied() {
+            Some("progress" | "end") => {
+                (self.cases, self.kills) = (number(1), number(2));
+                self.ended |= fields[0] == "end";
+            }
+            Some("finding") => self.findings.push(fields[1..].join(" ")),
+            Some("phase") => self.phases.push((fields[1].to_owned(), number(2))),
+            Some("recovery") => self.recovery = Some([number(1), number(2), number(3), number(4)]),
+            _ => println!("{line}"),
+        }
+    }
+
+    fn inside(&self) -> u64 {
+        self.phases.iter().filter(|(phase, _)| phase != "outside").map(|(_, count)| count).sum()
+    }
+
+    fn summary(&self) -> String {
+        let share = |count: u64| 100.0 * count as f64 / self.kills.max(1) as f64;
+        let phases = self.phases.iter().map(|(phase, count)| format!("{phase} {:.0} %", share(*count)));
+        let phases = phases.collect::<Vec<_>>().join(", ");
+        let recovery = self.recovery.map(|times| {
+            let [min, median, p99, max] = times.map(|time| format!("{:.0}", time as f64 / 1e3));
+            format!("; kill to next success {min} / {median} / {p99} / {max} us (min / median / p99 / max)")
+        });
+        format!("inside an operation {:.0} %: {phases}{}", share(self.inside()), recovery.unwrap_or_default())
+    }
+}
+
+/// Kills the stage, and with it its victims, if the test ends early.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Runs a scenario on a stage; an error if it found something.
+pub fn judge(name: &str) -> Result<(), libtest_mimic::Failed> {
+    let seconds = std::env::var("OWNERDEAD_CHAOS_SECONDS").unwrap_or_else(|_| "2".into());
+    let seconds: f64 = seconds.parse().map_err(|_| format!("OWNERDEAD_CHAOS_SECONDS={seconds:?}: expected seconds"))?;
+    let seed = match std::env::var("OWNERDEAD_SEED") {
+        Ok(text) => text.parse().map_err(|_| format!("OWNERDEAD_SEED={text:?}: expected a whole number"))?,
+        Err(_) => rand::random::<u32>().into(),
+    };
+    let started = Instant::now();
+    let heard = listen(name, seconds, seed, started)?;
+    let elapsed = started.elapsed().as_secs_f64();
+    let repeat = format!(
+        "OWNERDEAD_SEED={seed} OWNERDEAD_CHAOS_SECONDS={seconds} cargo test --release --test chaos -- --exact {name}"
+    );
+    let mut findings = heard.findings.clone();
+    if !heard.ended {
+        findings.push("the stage did not end as it should".into());
+    }
+    if heard.kills >= 100 && heard.inside() * 10 < heard.kills * 3 {
+        findings.push(format!("only {} of {} kills fell inside an operation", heard.inside(), heard.kills));
+    }
+    let summary = heard.summary();
+    let rate = heard.kills as f64 / elapsed;
+    println!("{name}: {} cases, {} kills ({rate:.0}/s), seed {seed}; {summary}", heard.cases, heard.kills);
+    let state = if findings.is_empty() { State::Pass } else { State::Fail };
+    let detail = if findings.is_empty() { summary } else { format!("{}; repeat: {repeat}", findings.join("; ")) };
+    emit(name, state, &heard, findings.len() as u64, elapsed, &detail);
+    if findings.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{}\nto repeat it: {repeat}", findings.join("\n")).into())
+}
+
+fn emit(name: &str, state: State, heard: &Heard, violations: u64, seconds: f64, detail: &str) {
+    let line =
+        Line { state, layer: "chaos", name, cases: heard.cases, deaths: heard.kills, violations, seconds, detail };
+    line.emit();
+}
+
+fn listen(name: &str, seconds: f64, seed: u64, started: Instant) -> Result<Heard, String> {
+    let stage = Command::new("/proc/self/exe")
+        .env("OWNERDEAD_STAGE", name)
+        .env("OWNERDEAD_SEED", seed.to_string())
+        .env("OWNERDEAD_CHAOS_SECONDS", seconds.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("the stage could not be started: {error}"))?;
+    let mut stage = Running(stage);
+    let (send, lines) = channel();
+    let stdout = BufReader::new(stage.0.stdout.take().expect("piped"));
+    std::thread::spawn(move || {
+        for line in stdout.lines().map_while(Result::ok) {
+            if send.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let mut heard = Heard::default();
+    let until = started + Duration::from_secs_f64(seconds) + GRACE;
+    if !hear(&lines, until, &mut heard, |heard| {
+        emit(name, State::Running, heard, heard.findings.len() as u64, started.elapsed().as_secs_f64(), "");
+    }) {
+        heard.findings.push(format!("hang: the stage was still running {GRACE:?} after its time"));
+    }
+    Ok(heard)
+}
+
+/// Listens until the stage has no more to say; false if it has after `until`.
+fn hear(lines: &Receiver<String>, until: Instant, heard: &mut Heard, mut progress: impl FnMut(&Heard)) -> bool {
+    loop {
+        match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                heard.line(&line);
+                if line.starts_with("progress") {
+                    progress(heard);
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return true,
+            Err(RecvTimeoutError::Timeout) => return false,
+        }
+    }
+}

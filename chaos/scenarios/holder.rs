@@ -1,0 +1,129 @@
+//! A lock holder is killed, with others at work. The next one is told, and only the next one; nobody is let in beside another.
+
+use super::{Pair, ZERO};
+use crate::stage::{HANG, Stage};
+use crate::stamps::{Phase, Stamps, shared};
+use ownerdead::lock::{Guard, LockTimeoutError, RobustMutex};
+use ownerdead::owner::Attachment;
+use ownerdead::segment::Options;
+use std::time::Duration;
+
+const COMPLAINTS: [&str; 4] = [
+    "two hold the lock, or a holder's death was not told: number of the other one",
+    "half changed, and nobody was told: left",
+    "no lock in ten seconds, a hang (0), or an error (1)",
+    "not recoverable though nobody gave up",
+];
+
+pub fn run(stage: &mut Stage) {
+    let mutex = RobustMutex::memfd(&Options::new(), ZERO).expect("a mutex");
+    // Two workers, and one set of stamps that all share: who is inside.
+    let stamps = shared(3);
+    let everybody = &stamps[2];
+    let me = mutex.attach().expect("a free slot");
+    let start = |stage: &mut Stage, worker: usize| {
+        stamps[worker].enter(Phase::Outside);
+        let mutex = &mutex;
+        stage.spawn(move || work(mutex, &stamps[worker], everybody, worker as u64 + 1))
+    };
+    let mut workers = [start(stage, 0), start(stage, 1)];
+    let mut round = 0u64;
+    while stage.goes_on() {
+        round += 1;
+        stage.pause(Duration::from_micros(500));
+        let killed = (round % 2) as usize;
+        let other = &stamps[1 - killed];
+        let before = other.ended.get();
+        let since = stage.kill(&mut workers[killed], &stamps[killed]);
+        stage.wait_for("the other worker to go through the lock", || {
+            other.ended.get() != before || other.wrong.get() != 0
+        });
+        stage.recovered(since);
+        for stamps in &stamps[..2] {
+            stage.hear(stamps, &COMPLAINTS);
+        }
+        // The lock is not fair, and the workers are busy: looking for oneself costs more than all the rest.
+        if round % 8 == 0 {
+            look(stage, &mutex, &me, stamps, round);
+        }
+        stage.cases += 1;
+        workers[killed] = start(stage, killed);
+    }
+}
+
+/// The stage goes through the lock itself, and counts.
+fn look(stage: &mut Stage, mutex: &RobustMutex<Pair>, me: &Attachment, stamps: &[Stamps], round: u64) {
+    let sum = |what: fn(&Stamps) -> u64| stamps[..2].iter().map(what).sum::<u64>();
+    let ended = sum(|stamps| stamps.ended.get());
+    match locked(mutex, me, &stamps[2], 9, |_| {}) {
+        Ok(Pair { right, .. }) => {
+            let begun = sum(|stamps| stamps.begun.get());
+            stage.expect(right >= ended, || format!("lost: {ended} changes were acknowledged, {right} are there"));
+            stage.expect(right <= begun + round, || format!("invented: {right} changes, {begun} were begun"));
+        }
+        Err((code, found)) => stage.finding(&format!("the stage: {}: {found}", COMPLAINTS[code as usize - 1])),
+    }
+}
+
+fn work(mutex: &RobustMutex<Pair>, stamps: &Stamps, everybody: &Stamps, number: u64) {
+    stamps.enter(Phase::Attaching);
+    let me = mutex.attach().expect("a free slot");
+    loop {
+        stamps.enter(Phase::Locking);
+        stamps.begun.add(1);
+        let result = locked(mutex, &me, everybody, number, |phase| stamps.enter(phase));
+        match result {
+            Ok(_) => stamps.ended.add(1),
+            Err((code, found)) => stamps.complain(code, found, 0),
+        }
+        stamps.enter(Phase::Outside);
+    }
+}
+
+/// Locks, repairs if need be, changes, unlocks; what it left. Or a complaint.
+fn locked(
+    mutex: &RobustMutex<Pair>,
+    me: &Attachment,
+    everybody: &Stamps,
+    number: u64,
+    enter: impl Fn(Phase),
+) -> Result<Pair, (u64, u64)> {
+    match mutex.lock_timeout(me, HANG) {
+        Ok(guard) => {
+            enter(Phase::Holding);
+            let other = everybody.signal.swap(number);
+            if other != 0 {
+                return Err((1, other));
+            }
+            if guard.left != guard.right {
+                return Err((2, guard.left));
+            }
+            Ok(change(guard, everybody, enter))
+        }
+        Err(LockTimeoutError::OwnerDied(died)) => {
+            enter(Phase::Repairing);
+            let mut guard = died.into_guard();
+            everybody.signal.set(number);
+            guard.right = guard.left;
+            guard.mark_consistent();
+            Ok(change(guard, everybody, enter))
+        }
+        Err(LockTimeoutError::TimedOut) => Err((3, 0)),
+        Err(LockTimeoutError::NotRecoverable) => Err((4, 0)),
+        Err(_) => Err((3, 1)),
+    }
+}
+
+fn change(mut guard: Guard<'_, Pair>, everybody: &Stamps, enter: impl Fn(Phase)) -> Pair {
+    enter(Phase::Holding);
+    guard.left += 1;
+    for _ in 0..20 {
+        std::hint::spin_loop();
+    }
+    guard.right += 1;
+    let left = *guard;
+    everybody.signal.set(0);
+    enter(Phase::Unlocking);
+    drop(guard);
+    left
+}

@@ -1,0 +1,172 @@
+//! A producer is killed while it writes. All that it committed arrives, in order and whole; nothing else does.
+
+use super::{kind, number, payload};
+use crate::stage::{HANG, Stage};
+use crate::stamps::{Phase, Stamps, shared};
+use ownerdead::owner::SeatState;
+use ownerdead::ring::spsc::{Config, Consumer, Opened, PopTimeoutError, Producer, Ring, TryPopError};
+use ownerdead::segment::Options;
+use ownerdead::sync::time::now;
+use std::time::Duration;
+
+const COMPLAINTS: [&str; 2] = [
+    "the seat of a dead producer was opened as if nobody had died, or the other way round (0 clean, 1 died)",
+    "generation after opening",
+];
+
+/// Ask the victim to close its seat and leave.
+const CLOSE: u64 = 1;
+
+pub fn run(stage: &mut Stage) {
+    let ring = Ring::memfd(&Options::new(), &Config::new(4096)).expect("a ring");
+    let stamps = &shared(1)[0];
+    let me = ring.attach().expect("a free slot");
+    let mut reader = Reader {
+        consumer: ring.consumer(&me).expect("a vacant seat").into_inner(),
+        due: 1,
+        bytes: Vec::new(),
+        expected: Vec::new(),
+    };
+    let mut round = 0u64;
+    while stage.goes_on() {
+        round += 1;
+        stamps.enter(Phase::Outside);
+        stamps.signal.set(0);
+        stamps.generation.set(0);
+        let before = ring.status().producer;
+        let died = matches!(before.state, SeatState::Dead(_));
+        let mut victim = stage.spawn(|| write(&ring, stamps, died, before.generation + u64::from(died)));
+        if round % 50 == 0 {
+            // This one may leave in peace.
+            stage.wait_for("a producer to push", || {
+                stamps.signal.get() != 0 || stamps.generation.get() != 0 || stamps.wrong.get() != 0
+            });
+            stamps.signal.set(CLOSE);
+            let mut over = false;
+            while !over {
+                over = ring.status().producer.state == SeatState::Vacant;
+                reader.drain(stage, stamps);
+            }
+            stage.exits(&mut victim, "a producer that closes its seat");
+            reader.drain(stage, stamps);
+            stage.hear(stamps, &COMPLAINTS);
+            continue;
+        }
+        let instant = stage.instant(Duration::from_micros(900));
+        while now() < instant {
+            reader.drain(stage, stamps);
+        }
+        let since = stage.kill(&mut victim, stamps);
+        stage.hear(stamps, &COMPLAINTS);
+        if ring.status().producer.state != SeatState::Vacant {
+            reader.until_died(stage, stamps);
+            stage.recovered(since);
+        }
+        let (begun, ended) = (stamps.begun.get(), stamps.ended.get());
+        let last = reader.due - 1;
+        stage.expect(last >= ended, || format!("lost: {ended} records were committed, {last} arrived"));
+        stage.expect(last <= begun, || format!("invented: record {last} arrived, {begun} was the last one begun"));
+        stage.cases += 1;
+        // The next victim goes on after what arrived.
+        stamps.begun.set(last);
+        stamps.ended.set(last);
+    }
+}
+
+/// The victim: opens the seat, and pushes until it is killed.
+fn write(ring: &Ring, stamps: &Stamps, died: bool, generation: u64) {
+    stamps.enter(Phase::Attaching);
+    let me = ring.attach().expect("a free slot");
+    stamps.enter(Phase::Opening);
+    let opened = ring.producer(&me).expect("a dead or vacant seat");
+    if opened.owner_died() != died {
+        stamps.complain(1, opened.owner_died().into(), died.into());
+    }
+    let mut producer = match opened {
+        Opened::Clean(producer) | Opened::OwnerDied(producer) => producer,
+    };
+    if producer.generation() != generation {
+        stamps.complain(2, producer.generation(), generation);
+    }
+    stamps.generation.set(generation + 1);
+    let mut bytes = Vec::new();
+    while stamps.signal.get() != CLOSE {
+        let next = stamps.ended.get() + 1;
+        let count = push(&mut producer, stamps, next, &mut bytes);
+        stamps.ended.set(next + count - 1);
+        stamps.enter(Phase::Outside);
+    }
+}
+
+/// One push of some kind; how many records.
+fn push(producer: &mut Producer, stamps: &Stamps, next: u64, bytes: &mut Vec<u8>) -> u64 {
+    payload(next, bytes);
+    match next % 4 {
+        0 => {
+            let mut more = [Vec::new(), Vec::new(), Vec::new()];
+            for (number, bytes) in (next..).zip(&mut more) {
+                payload(number, bytes);
+            }
+            stamps.begun.set(next + 2);
+            stamps.enter(Phase::Pushing);
+            let records = (next..).zip(&more).map(|(number, bytes)| (kind(number), bytes.as_slice()));
+            producer.push_batch(records).unwrap_or(0) as u64
+        }
+        1 => {
+            stamps.begun.set(next);
+            stamps.enter(Phase::Pushing);
+            let Ok(mut reservation) = producer.reserve(kind(next), bytes.len()) else { return 0 };
+            reservation.write(0, bytes);
+            reservation.commit().expect("not forked");
+            1
+        }
+        _ => {
+            stamps.begun.set(next);
+            stamps.enter(Phase::Pushing);
+            producer.push(kind(next), bytes).expect("the stage reads");
+            1
+        }
+    }
+}
+
+/// The survivor: reads, and knows what is due.
+struct Reader {
+    consumer: Consumer,
+    due: u64,
+    bytes: Vec<u8>,
+    expected: Vec<u8>,
+}
+
+impl Reader {
+    fn drain(&mut self, stage: &mut Stage, stamps: &Stamps) {
+        loop {
+            match self.consumer.try_pop(&mut self.bytes) {
+                Ok(kind) => self.judge(stage, stamps, kind),
+                Err(TryPopError::Empty) => return,
+                Err(error) => return stage.finding(&error.to_string()),
+            }
+        }
+    }
+
+    fn until_died(&mut self, stage: &mut Stage, stamps: &Stamps) {
+        loop {
+            match self.consumer.pop_timeout(&mut self.bytes, HANG) {
+                Ok(kind) => self.judge(stage, stamps, kind),
+                Err(PopTimeoutError::ProducerDied) => return,
+                Err(error) => return stage.finding(&format!("after the producer's death: {error}")),
+            }
+        }
+    }
+
+    fn judge(&mut self, stage: &mut Stage, stamps: &Stamps, kind: u32) {
+        let found = number(kind, self.due);
+        let due = self.due;
+        stage.expect(found == due, || format!("record {found} arrived, {due} was due"));
+        let begun = stamps.begun.get();
+        stage.expect(found <= begun, || format!("record {found} arrived, {begun} was the last one begun"));
+        payload(found, &mut self.expected);
+        stage.expect(self.bytes == self.expected, || format!("record {found} is torn"));
+        self.due = found + 1;
+        stage.cases += 1;
+    }
+}

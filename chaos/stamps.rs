@@ -1,0 +1,108 @@
+//! What victims say of themselves, in memory that is not under test.
+
+use ownerdead::sync::atomic::AtomicU64;
+use ownerdead::sync::atomic::Ordering::SeqCst;
+use std::ptr::NonNull;
+
+/// Where a victim is; what a kill is filed under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Phase {
+    Outside,
+    Attaching,
+    Opening,
+    Pushing,
+    Popping,
+    Locking,
+    Holding,
+    Repairing,
+    Unlocking,
+}
+
+pub const PHASES: [(Phase, &str); 9] = [
+    (Phase::Outside, "outside"),
+    (Phase::Attaching, "attaching"),
+    (Phase::Opening, "opening"),
+    (Phase::Pushing, "pushing"),
+    (Phase::Popping, "popping"),
+    (Phase::Locking, "locking"),
+    (Phase::Holding, "holding"),
+    (Phase::Repairing, "repairing"),
+    (Phase::Unlocking, "unlocking"),
+];
+
+/// The stamps of one victim, or of all of them together. SeqCst throughout: what is under test must not lean on it, and it is
+/// not in the same memory.
+#[repr(C)]
+pub struct Stamps {
+    phase: AtomicU64,
+    /// Number of the operation that was begun last.
+    pub begun: Word,
+    /// Number of the operation that has returned last.
+    pub ended: Word,
+    /// A signal between stage and victim; its meaning is the scenario's.
+    pub signal: Word,
+    /// What a victim found wrong: 0, or a code, with two values.
+    pub wrong: Word,
+    pub wrong_found: Word,
+    pub wrong_expected: Word,
+    /// The generation that a victim saw when it opened a seat; 0 if it has not.
+    pub generation: Word,
+}
+
+/// A word of stamps.
+#[repr(transparent)]
+pub struct Word(AtomicU64);
+
+impl Word {
+    pub fn get(&self) -> u64 {
+        self.0.load(SeqCst)
+    }
+    pub fn set(&self, value: u64) {
+        self.0.store(value, SeqCst);
+    }
+    pub fn add(&self, value: u64) {
+        self.0.fetch_add(value, SeqCst);
+    }
+    pub fn swap(&self, value: u64) -> u64 {
+        self.0.swap(value, SeqCst)
+    }
+}
+
+impl Stamps {
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u64, SeqCst);
+    }
+
+    pub fn phase(&self) -> &'static str {
+        let found = self.phase.load(SeqCst);
+        PHASES.iter().find(|(phase, _)| *phase as u64 == found).map_or("?", |(_, name)| name)
+    }
+
+    /// A victim found something wrong: `what` is the scenario's code.
+    pub fn complain(&self, what: u64, found: u64, expected: u64) {
+        self.wrong_found.set(found);
+        self.wrong_expected.set(expected);
+        self.wrong.set(what);
+    }
+}
+
+/// `count` sets of stamps that forked children share. They are never unmapped.
+pub fn shared(count: usize) -> &'static [Stamps] {
+    let length = count * size_of::<Stamps>();
+    // SAFETY: a new anonymous shared mapping, at a place that the kernel chooses.
+    let place = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(place, libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+    let first = NonNull::new(place.cast::<Stamps>()).expect("mmap gives no null page");
+    // SAFETY: `count` stamps fit; zero bytes are valid ones; the mapping lives for ever; they are atomics, so `&` is enough.
+    unsafe { std::slice::from_raw_parts(first.as_ptr(), count) }
+}
