@@ -21,7 +21,6 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -312,13 +311,14 @@ impl Run {
             / if kills.is_empty() { 1 } else { 20 };
         let (build, places) = (Arc::clone(&self.build), Arc::clone(&self.places));
         let (kills_inside, time_may_pass) = (kills.to_vec(), sweep.time_may_pass);
-        let counts = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+        let counts = Arc::new(Mutex::new(Found::default()));
         let counted = Arc::clone(&counts);
         let explored = catch_unwind(AssertUnwindSafe(|| {
             rt::explore(self.rt_limits(preemptions, runs.max(1)), move || {
                 let deaths = execute(&*build, &kills_inside, time_may_pass);
-                counted[0].fetch_add(deaths.len() as u64, Relaxed);
-                counted[1].fetch_add(u64::from(deaths.len() > 1), Relaxed);
+                let mut found = counted.lock().expect("one thread");
+                found.deaths += deaths.len() as u64;
+                found.both += u64::from(deaths.len() > 1);
                 let mut places = places.lock().expect("one thread");
                 for death in deaths {
                     *places.entry(death.at.to_string()).or_default() += 1;
@@ -334,7 +334,7 @@ impl Run {
                 resume_unwind(payload);
             }
         };
-        let found = Found { deaths: counts[0].load(Relaxed), both: counts[1].load(Relaxed) };
+        let found = *counts.lock().expect("one thread");
         self.executions += explored.unwrap_or_else(|ran| ran);
         self.deaths += found.deaths;
         self.points += u64::from(found.deaths > 0);
@@ -385,16 +385,9 @@ impl Run {
 
     fn covered(&self) -> String {
         let places = self.places.lock().map(|places| places.len()).unwrap_or(0);
-        let bound = if cfg!(loom) {
-            let more = usize::from(self.limits.full);
-            format!(
-                "at most {} pre-emptions, {} with deaths",
-                self.sweep.preemptions + more,
-                self.sweep.preemptions_with_deaths + more
-            )
-        } else {
-            format!("a sample, seed {}", self.limits.seed)
-        };
+        let more = usize::from(self.limits.full);
+        let bound =
+            rt::bound(self.sweep.preemptions + more, self.sweep.preemptions_with_deaths + more, self.limits.seed);
         format!("{} crash points at {places} source lines, {bound}", self.points)
     }
 
@@ -432,7 +425,7 @@ fn deaths_of(process: usize, life: u32) -> [Box<dyn Fn(u32) -> Kill>; 2] {
 }
 
 /// How often processes died in an exploration.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Found {
     deaths: u64,
     both: u64,

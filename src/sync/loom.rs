@@ -92,3 +92,8 @@ pub(crate) fn explore(limits: Limits, execution: impl Fn() + Send + Sync + 'stat
         Err(payload) => resume_unwind(payload),
     }
 }
+
+/// What an exploration looks at, for the report.
+pub(crate) fn bound(without_deaths: usize, with_deaths: usize, _seed: u64) -> String {
+    format!("every execution of at most {without_deaths} pre-emptions, {with_deaths} with deaths")
+}

@@ -113,3 +113,8 @@ pub(crate) fn explore(limits: Limits, execution: impl Fn() + Send + Sync + 'stat
         Err(payload) => resume_unwind(payload),
     }
 }
+
+/// What an exploration looks at, for the report.
+pub(crate) fn bound(_without_deaths: usize, _with_deaths: usize, seed: u64) -> String {
+    format!("a sample of all executions, seed {seed}")
+}

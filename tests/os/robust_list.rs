@@ -3,7 +3,6 @@
 use crate::process::{Gate, for_ever, spawn};
 use ownerdead::lock::{LockError, LockTimeoutError, RobustMutex};
 use ownerdead::segment::Options;
-use std::cell::UnsafeCell;
 use std::time::Duration;
 
 /// A robust, process-shared `pthread_mutex_t` in memory that a forked child shares.
@@ -23,11 +22,11 @@ impl Pthread {
             );
             assert_ne!(place, libc::MAP_FAILED);
             let mutex = place.cast::<libc::pthread_mutex_t>();
-            let attributes = UnsafeCell::<libc::pthread_mutexattr_t>::new(std::mem::zeroed());
-            assert_eq!(libc::pthread_mutexattr_init(attributes.get()), 0);
-            assert_eq!(libc::pthread_mutexattr_setpshared(attributes.get(), libc::PTHREAD_PROCESS_SHARED), 0);
-            assert_eq!(libc::pthread_mutexattr_setrobust(attributes.get(), libc::PTHREAD_MUTEX_ROBUST), 0);
-            assert_eq!(libc::pthread_mutex_init(mutex, attributes.get()), 0);
+            let mut attributes: libc::pthread_mutexattr_t = std::mem::zeroed();
+            assert_eq!(libc::pthread_mutexattr_init(&mut attributes), 0);
+            assert_eq!(libc::pthread_mutexattr_setpshared(&mut attributes, libc::PTHREAD_PROCESS_SHARED), 0);
+            assert_eq!(libc::pthread_mutexattr_setrobust(&mut attributes, libc::PTHREAD_MUTEX_ROBUST), 0);
+            assert_eq!(libc::pthread_mutex_init(mutex, &mut attributes), 0);
             Self(mutex)
         }
     }

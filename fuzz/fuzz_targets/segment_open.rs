@@ -1,0 +1,85 @@
+//! Any bytes as a segment: it opens or says why not, and what opens can be used without a panic or a fault.
+//!
+//! First byte 0 to 2: the rest is the segment. Otherwise a valid ring (odd) or mutex (even) in which the rest changes words:
+//! two bytes of offset (in words, modulo the length), eight of value.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ownerdead::lock::{RobustMutex, TryLockError};
+use ownerdead::owner::AttachError;
+use ownerdead::ring::spsc::Ring;
+use ownerdead::segment::{Kind, Segment};
+use ownerdead_fuzz::{image, memfd, valid_mutex, valid_ring};
+use std::sync::LazyLock;
+
+static RING: LazyLock<Vec<u8>> = LazyLock::new(|| image(valid_ring().segment()));
+static MUTEX: LazyLock<Vec<u8>> = LazyLock::new(|| image(valid_mutex().segment()));
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&how, rest)) = data.split_first() else { return };
+    let bytes = match how {
+        0..=2 => rest.to_vec(),
+        how => changed(if how % 2 == 1 { &RING } else { &MUTEX }, rest),
+    };
+    ring(&bytes);
+    mutex(&bytes);
+});
+
+fn changed(valid: &[u8], changes: &[u8]) -> Vec<u8> {
+    let mut bytes = valid.to_vec();
+    for change in changes.chunks_exact(10) {
+        let word = usize::from(u16::from_le_bytes([change[0], change[1]])) % (bytes.len() / 8);
+        bytes[word * 8..word * 8 + 8].copy_from_slice(&change[2..]);
+    }
+    bytes
+}
+
+fn ring(bytes: &[u8]) {
+    let opened = Segment::from_fd(memfd(bytes), Kind::SPSC);
+    let segment = match opened {
+        Ok(segment) => segment,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let ring = match Ring::from_segment(segment) {
+        Ok(ring) => ring,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let _ = format!("{:?}", ring.status());
+    let me = match ring.attach() {
+        Ok(me) => me,
+        Err(AttachError::TableFull { .. }) => return,
+        Err(error) => panic!("{error}"),
+    };
+    match ring.producer(&me) {
+        Ok(producer) => drop(producer.into_inner().try_push(1, b"pushed")),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    match ring.consumer(&me) {
+        Ok(consumer) => drop(consumer.into_inner().try_pop(&mut Vec::new())),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    me.detach().expect("no rights are left");
+}
+
+fn mutex(bytes: &[u8]) {
+    let segment = match Segment::from_fd(memfd(bytes), Kind::MUTEX) {
+        Ok(segment) => segment,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    // SAFETY: nobody else has the file; its bytes stay as they are but for what this thread does.
+    let mutex = match unsafe { RobustMutex::<u64>::from_segment(segment) } {
+        Ok(mutex) => mutex,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let me = match mutex.attach() {
+        Ok(me) => me,
+        Err(AttachError::TableFull { .. }) => return,
+        Err(error) => panic!("{error}"),
+    };
+    match mutex.try_lock(&me) {
+        Ok(mut guard) => *guard += u64::from(*guard != u64::MAX),
+        Err(TryLockError::OwnerDied(died)) => died.into_guard().mark_consistent(),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    me.detach().expect("no rights are left");
+}
