@@ -59,7 +59,7 @@ fn the_same_tid_in_two_namespaces_marks_nobody_alive() {
 
 #[test]
 fn a_slot_is_taken_again_after_a_death_and_its_former_holder_stays_dead() {
-    Sweep::new("attach_again").victims(&["a"]).two_deaths().preemptions(3, 2).runs(1_000).run(|world| {
+    Sweep::new("attach_again").victims(&["a"]).two_deaths().preemptions(3, 2).runs(20_000).run(|world| {
         let table = Table::private(1);
         let living = Living::default();
         let (setup, again, watched) = (table.clone(), table.clone(), table.clone());

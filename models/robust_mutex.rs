@@ -145,14 +145,14 @@ fn everybody_wants_what_a_has(world: &mut World, others: &[&'static str]) {
 
 #[test]
 fn one_that_was_woken_and_dies_leaves_nobody_asleep() {
-    Sweep::new("mutex_two_deaths").victims(&["a", "b"]).two_deaths().preemptions(2, 1).runs(400).run(|world| {
+    Sweep::new("mutex_two_deaths").victims(&["a", "b"]).two_deaths().preemptions(2, 1).runs(8_000).run(|world| {
         everybody_wants_what_a_has(world, &["b", "c"]);
     });
 }
 
 #[test]
 fn one_that_died_comes_back_and_takes_part_again() {
-    Sweep::new("mutex_restart").victims(&["a"]).two_deaths().preemptions(2, 1).runs(400).run(|world| {
+    Sweep::new("mutex_restart").victims(&["a"]).two_deaths().preemptions(2, 1).runs(8_000).run(|world| {
         let mutex = RobustMutex::private(2, ZERO);
         let oracle = Rc::new(Oracle::default());
         let life = |first: bool| {

@@ -165,7 +165,7 @@ fn add_next_producer(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>) {
 
 #[test]
 fn a_dead_producers_seat_is_taken_over_and_what_it_committed_arrives() {
-    Sweep::new("spsc_take_over").victims(&["p", "n"]).two_deaths().preemptions(2, 1).runs(400).run(|world| {
+    Sweep::new("spsc_take_over").victims(&["p", "n"]).two_deaths().preemptions(2, 1).runs(8_000).run(|world| {
         let ring = Ring::private(&BARE, 3);
         let oracle = Rc::new(Oracle::default());
         add_producer(world, &ring, &oracle, 1);

@@ -104,7 +104,7 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// A sweep without deaths, at three pre-emptions under loom and 4,000 runs under shuttle.
+    /// A sweep without deaths, at three pre-emptions under loom and 40,000 runs under shuttle.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -112,7 +112,7 @@ impl Sweep {
             deaths: 0,
             preemptions: 3,
             preemptions_with_deaths: 2,
-            runs: 4_000,
+            runs: 40_000,
             time_may_pass: false,
         }
     }
@@ -240,9 +240,14 @@ impl Run {
         let victims = self.victims();
         let firsts: Vec<_> = victims.iter().flat_map(|&(process, _)| deaths_of(process, 0)).collect();
         for first in &firsts {
+            let mut misses = 0;
             for number in 0.. {
                 if self.explore(&[first(number)])?.deaths == 0 {
-                    break;
+                    misses += 1;
+                    if misses == rt::MISSES {
+                        break;
+                    }
+                    continue;
                 }
                 if self.sweep.deaths > 1 {
                     self.pairs_with(first(number), &victims)?;
@@ -260,8 +265,10 @@ impl Run {
             later.into_iter().chain(again).flatten()
         });
         for second in seconds.collect::<Vec<_>>() {
+            let mut misses = 0;
             for number in 0.. {
-                if self.explore(&[first, second(number)])?.both == 0 {
+                misses += usize::from(self.explore(&[first, second(number)])?.both == 0);
+                if misses == rt::MISSES {
                     break;
                 }
             }
@@ -307,8 +314,8 @@ impl Run {
         let sweep = &self.sweep;
         let more = usize::from(self.limits.full);
         let preemptions = more + if kills.is_empty() { sweep.preemptions } else { sweep.preemptions_with_deaths };
-        let runs = (if self.limits.full { 20_000.max(sweep.runs) } else { sweep.runs })
-            / if kills.is_empty() { 1 } else { 20 };
+        let runs =
+            (if self.limits.full { 10 * sweep.runs } else { sweep.runs }) / if kills.is_empty() { 1 } else { 20 };
         let (build, places) = (Arc::clone(&self.build), Arc::clone(&self.places));
         let (kills_inside, time_may_pass) = (kills.to_vec(), sweep.time_may_pass);
         let counts = Arc::new(Mutex::new(Found::default()));

@@ -97,3 +97,6 @@ pub(crate) fn explore(limits: Limits, execution: impl Fn() + Send + Sync + 'stat
 pub(crate) fn bound(without_deaths: usize, with_deaths: usize, _seed: u64) -> String {
     format!("every execution of at most {without_deaths} pre-emptions, {with_deaths} with deaths")
 }
+
+/// After how many points at which nobody died a sweep takes it that the process has none left.
+pub(crate) const MISSES: usize = 1;

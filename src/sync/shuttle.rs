@@ -118,3 +118,6 @@ pub(crate) fn explore(limits: Limits, execution: impl Fn() + Send + Sync + 'stat
 pub(crate) fn bound(_without_deaths: usize, _with_deaths: usize, seed: u64) -> String {
     format!("a sample of all executions, seed {seed}")
 }
+
+/// After how many points at which nobody died a sweep takes it that the process has none left: a sample may miss one.
+pub(crate) const MISSES: usize = 3;
