@@ -43,7 +43,7 @@ pub fn run(stage: &mut Stage) {
             stage.hear(stamps, &COMPLAINTS);
         }
         // The lock is not fair, and the workers are busy: looking for oneself costs more than all the rest.
-        if round % 8 == 0 {
+        if round.is_multiple_of(8) {
             look(stage, &mutex, &me, stamps, round);
         }
         stage.cases += 1;

@@ -36,7 +36,7 @@ pub fn run(stage: &mut Stage) {
         let before = ring.status().producer;
         let died = matches!(before.state, SeatState::Dead(_));
         let mut victim = stage.spawn(|| write(&ring, stamps, died, before.generation + u64::from(died)));
-        if round % 50 == 0 {
+        if round.is_multiple_of(50) {
             // This one may leave in peace.
             stage.wait_for("a producer to push", || {
                 stamps.signal.get() != 0 || stamps.generation.get() != 0 || stamps.wrong.get() != 0

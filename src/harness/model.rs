@@ -300,8 +300,10 @@ impl Run {
             kernel::finish();
         });
         assert!(looked.is_ok(), "building the world alone ran out of time");
-        let names = names.lock().expect("one thread").clone();
-        names
+        // Cloned out of the lock: the closure that shares it is still alive.
+        #[allow(clippy::let_and_return, reason = "the guard must not outlive `names`")]
+        let found = names.lock().expect("one thread").clone();
+        found
     }
 
     fn rt_limits(&self, preemptions: usize, runs: usize) -> rt::Limits {

@@ -26,7 +26,7 @@ impl Pthread {
             assert_eq!(libc::pthread_mutexattr_init(&mut attributes), 0);
             assert_eq!(libc::pthread_mutexattr_setpshared(&mut attributes, libc::PTHREAD_PROCESS_SHARED), 0);
             assert_eq!(libc::pthread_mutexattr_setrobust(&mut attributes, libc::PTHREAD_MUTEX_ROBUST), 0);
-            assert_eq!(libc::pthread_mutex_init(mutex, &mut attributes), 0);
+            assert_eq!(libc::pthread_mutex_init(mutex, &attributes), 0);
             Self(mutex)
         }
     }
