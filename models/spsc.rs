@@ -41,10 +41,7 @@ impl Oracle {
     }
 
     /// After a producer's death: what it was about to commit may or may not be there.
-    fn take_over_producer(&self, ring: &Ring) {
-        let committed = ring.status().write_index / 24;
-        // Two records a lap and no room for a third: the padding makes a lap of 64 bytes.
-        let _ = committed;
+    fn take_over_producer(&self) {
         self.pushed.set(self.pushed.get().max(self.pushing.get()));
     }
 
@@ -148,7 +145,7 @@ fn add_next_producer(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>) {
             match ring.producer(&me) {
                 Ok(Opened::OwnerDied(mut next)) => {
                     assert_eq!(next.generation(), before + 1, "one take-over, one generation");
-                    oracle.take_over_producer(&ring);
+                    oracle.take_over_producer();
                     match next.try_push(oracle.pushing.get() + 1, &payload(oracle.pushing.get() + 1)) {
                         Ok(()) | Err(TryPushError::Full) => {}
                         Err(error) => panic!("{error}"),
@@ -227,6 +224,93 @@ fn who_waits_for_a_dead_ones_successor_is_woken_by_it_or_by_its_death() {
                 }
                 producer
             });
+    });
+}
+
+/// `c` has the consumer's seat, and pops one record.
+fn add_waiting_consumer(world: &mut World, ring: &Ring, judge: impl FnOnce(Result<u32, PopError>) + 'static) {
+    let open = ring.clone();
+    world.process_after(
+        "c",
+        move || consumer(&open, &open.attach().expect("a free slot")),
+        move |mut consumer| {
+            judge(consumer.pop(&mut Vec::new()));
+            consumer
+        },
+    );
+}
+
+#[test]
+fn one_that_takes_a_seat_and_dies_at_once_wakes_who_waited_for_it() {
+    Sweep::new("spsc_open_and_die").victims(&["n"]).preemptions(2, 2).run(|world| {
+        let ring = Ring::private(&BARE, 3);
+        add_waiting_consumer(world, &ring, |popped| {
+            assert!(matches!(popped, Ok(_) | Err(PopError::ProducerDied)), "{popped:?}");
+        });
+        // Whichever comes first has the seat; the other finds it busy, or takes it over. `m` never dies.
+        for name in ["n", "m"] {
+            let (attach, open) = (ring.clone(), ring.clone());
+            world.process_after(
+                name,
+                move || attach.attach().expect("a free slot"),
+                move |me| {
+                    let mut producer = open.producer(&me).ok()?.into_inner();
+                    producer.push(1, &payload(1)).expect("room");
+                    Some(producer)
+                },
+            );
+        }
+    });
+}
+
+#[test]
+fn one_that_attaches_and_opens_is_never_taken_for_dead() {
+    Sweep::new("spsc_arrival").preemptions(3, 3).run(|world| {
+        let ring = Ring::private(&BARE, 2);
+        add_waiting_consumer(world, &ring, |popped| assert_eq!(popped, Ok(1), "nobody died"));
+        world.process("n", move || {
+            let me = ring.attach().expect("a free slot");
+            let mut producer = producer(&ring, &me);
+            producer.push(1, &payload(1)).expect("an empty ring");
+            producer
+        });
+    });
+}
+
+#[test]
+fn a_seat_that_was_given_up_goes_on_where_it_was() {
+    Sweep::new("spsc_handover").victims(&["p"]).preemptions(3, 2).run(|world| {
+        let ring = Ring::private(&BARE, 3);
+        for name in ["p", "n"] {
+            let (attach, open) = (ring.clone(), ring.clone());
+            world.process_after(
+                name,
+                move || attach.attach().expect("a free slot"),
+                move |me| {
+                    if let Ok(opened) = open.producer(&me) {
+                        let mut producer = opened.into_inner();
+                        // Its number says where it goes, so one that starts at the wrong place is torn, or out of order.
+                        let number = 1 + open.status().write_index as u32 / 16;
+                        producer.try_push(number, &payload(number)).expect("room for two");
+                        producer.close();
+                    }
+                    me
+                },
+            );
+        }
+        let open = ring.clone();
+        world.process_after(
+            "c",
+            move || consumer(&open, &open.attach().expect("a free slot")),
+            move |mut consumer| {
+                let (mut bytes, mut last) = (Vec::new(), 0);
+                while let Ok(number) = consumer.try_pop(&mut bytes) {
+                    assert_eq!((number, bytes.as_slice()), (last + 1, &payload(number)[..]), "after record {last}");
+                    last = number;
+                }
+                consumer
+            },
+        );
     });
 }
 
