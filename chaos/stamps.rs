@@ -36,6 +36,8 @@ pub const PHASES: [(Phase, &str); 9] = [
 #[repr(C)]
 pub struct Stamps {
     phase: AtomicU64,
+    /// The victim has run.
+    started: Word,
     /// Number of the operation that was begun last.
     pub begun: Word,
     /// Number of the operation that has returned last.
@@ -72,6 +74,20 @@ impl Word {
 impl Stamps {
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u64, SeqCst);
+        if phase == Phase::Attaching {
+            self.started.set(1);
+        }
+    }
+
+    /// Before a victim is started.
+    pub fn reset(&self) {
+        self.enter(Phase::Outside);
+        self.started.set(0);
+    }
+
+    /// Whether the victim runs already: a kill before that says nothing.
+    pub fn started(&self) -> bool {
+        self.started.get() != 0
     }
 
     pub fn phase(&self) -> &'static str {

@@ -24,10 +24,13 @@ pub fn run(stage: &mut Stage) {
     let mut writer =
         Writer { producer: ring.producer(&me).expect("a vacant seat").into_inner(), next: 1, bytes: Vec::new() };
     while stage.goes_on() {
-        stamps.enter(Phase::Outside);
+        stamps.reset();
         let before = ring.status().consumer;
         let died = matches!(before.state, SeatState::Dead(_));
         let mut victim = stage.spawn(|| read(&ring, stamps, died, before.generation + u64::from(died)));
+        while !stamps.started() {
+            writer.fill(stage);
+        }
         let instant = stage.instant(Duration::from_micros(900));
         while now() < instant {
             writer.fill(stage);

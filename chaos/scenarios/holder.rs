@@ -22,7 +22,7 @@ pub fn run(stage: &mut Stage) {
     let everybody = &stamps[2];
     let me = mutex.attach().expect("a free slot");
     let start = |stage: &mut Stage, worker: usize| {
-        stamps[worker].enter(Phase::Outside);
+        stamps[worker].reset();
         let mutex = &mutex;
         stage.spawn(move || work(mutex, &stamps[worker], everybody, worker as u64 + 1))
     };
@@ -30,8 +30,9 @@ pub fn run(stage: &mut Stage) {
     let mut round = 0u64;
     while stage.goes_on() {
         round += 1;
-        stage.pause(Duration::from_micros(500));
         let killed = (round % 2) as usize;
+        stage.wait_for("a worker to run", || stamps[killed].started());
+        stage.pause(Duration::from_micros(500));
         let other = &stamps[1 - killed];
         let before = other.ended.get();
         let since = stage.kill(&mut workers[killed], &stamps[killed]);

@@ -30,7 +30,7 @@ pub fn run(stage: &mut Stage) {
     let mut round = 0u64;
     while stage.goes_on() {
         round += 1;
-        stamps.enter(Phase::Outside);
+        stamps.reset();
         stamps.signal.set(0);
         stamps.generation.set(0);
         let before = ring.status().producer;
@@ -51,6 +51,9 @@ pub fn run(stage: &mut Stage) {
             reader.drain(stage, stamps);
             stage.hear(stamps, &COMPLAINTS);
             continue;
+        }
+        while !stamps.started() {
+            reader.drain(stage, stamps);
         }
         let instant = stage.instant(Duration::from_micros(900));
         while now() < instant {
