@@ -22,3 +22,8 @@ pub mod ring;
 #[cfg(not(model))]
 pub mod segment;
 pub mod sync;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -1,11 +1,10 @@
 //! A consumer is killed while it reads. Nothing is lost, and nothing that it had committed as read comes again.
 
-use super::{kind, number, payload};
+use super::{kind, many_slots, number, payload};
 use crate::stage::{HANG, Stage};
 use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::owner::SeatState;
 use ownerdead::ring::spsc::{Config, Consumer, Producer, PushTimeoutError, Ring, TryPushError};
-use ownerdead::segment::Options;
 use ownerdead::sync::time::now;
 use std::time::Duration;
 
@@ -18,19 +17,16 @@ const COMPLAINTS: [&str; 5] = [
 ];
 
 pub fn run(stage: &mut Stage) {
-    let ring = Ring::memfd(&Options::new(), &Config::new(4096)).expect("a ring");
+    let ring = Ring::memfd(&many_slots(), &Config::new(4096)).expect("a ring");
     let stamps = &shared(1)[0];
     let me = ring.attach().expect("a free slot");
-    let mut writer =
-        Writer { producer: ring.producer(&me).expect("a vacant seat").into_inner(), next: 1, bytes: Vec::new() };
+    let mut writer = Writer { producer: ring.producer(&me).expect("a vacant seat").into_inner(), next: 1 };
     while stage.goes_on() {
         stamps.reset();
         let before = ring.status().consumer;
         let died = matches!(before.state, SeatState::Dead(_));
         let mut victim = stage.spawn(|| read(&ring, stamps, died, before.generation + u64::from(died)));
-        while !stamps.started() {
-            writer.fill(stage);
-        }
+        stage.wait_for("a consumer to run", || stamps.started());
         let instant = stage.instant(Duration::from_micros(900));
         while now() < instant {
             writer.fill(stage);
@@ -117,9 +113,7 @@ fn judge(stamps: &Stamps, first: &mut bool, kind: u32, bytes: &[u8]) -> u64 {
     if found <= done || found > most {
         stamps.complain(1, found, done + 1);
     }
-    let mut expected = Vec::new();
-    payload(found, &mut expected);
-    if bytes != expected {
+    if bytes != payload(found) {
         stamps.complain(2, found, 0);
     }
     if *first {
@@ -136,13 +130,11 @@ fn judge(stamps: &Stamps, first: &mut bool, kind: u32, bytes: &[u8]) -> u64 {
 struct Writer {
     producer: Producer,
     next: u64,
-    bytes: Vec<u8>,
 }
 
 impl Writer {
     fn fill(&mut self, stage: &mut Stage) {
-        payload(self.next, &mut self.bytes);
-        match self.producer.try_push(kind(self.next), &self.bytes) {
+        match self.producer.try_push(kind(self.next), payload(self.next)) {
             Ok(()) => {
                 self.next += 1;
                 stage.cases += 1;
@@ -154,8 +146,7 @@ impl Writer {
 
     fn until_died(&mut self, stage: &mut Stage) {
         loop {
-            payload(self.next, &mut self.bytes);
-            match self.producer.push_timeout(kind(self.next), &self.bytes, HANG) {
+            match self.producer.push_timeout(kind(self.next), payload(self.next), HANG) {
                 Ok(()) => self.next += 1,
                 Err(PushTimeoutError::ConsumerDied) => return,
                 Err(error) => return stage.finding(&format!("after the consumer's death: {error}")),

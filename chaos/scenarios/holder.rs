@@ -1,11 +1,10 @@
 //! A lock holder is killed, with others at work. The next one is told, and only the next one; nobody is let in beside another.
 
-use super::{Pair, ZERO};
+use super::{Pair, ZERO, many_slots};
 use crate::stage::{HANG, Stage};
 use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::lock::{Guard, LockTimeoutError, RobustMutex};
 use ownerdead::owner::Attachment;
-use ownerdead::segment::Options;
 use std::time::Duration;
 
 const COMPLAINTS: [&str; 4] = [
@@ -16,7 +15,7 @@ const COMPLAINTS: [&str; 4] = [
 ];
 
 pub fn run(stage: &mut Stage) {
-    let mutex = RobustMutex::memfd(&Options::new(), ZERO).expect("a mutex");
+    let mutex = RobustMutex::memfd(&many_slots(), ZERO).expect("a mutex");
     // Two workers, and one set of stamps that all share: who is inside.
     let stamps = shared(3);
     let everybody = &stamps[2];

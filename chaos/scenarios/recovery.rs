@@ -1,11 +1,11 @@
 //! One dies while it recovers from another's death: of a lock holder, and of a producer whose seat it takes over.
 
-use super::{Pair, ZERO, kind, number, payload};
+use super::{Pair, ZERO, kind, many_slots, number, payload};
 use crate::stage::{HANG, Stage};
 use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::lock::{LockTimeoutError, RobustMutex};
 use ownerdead::owner::SeatState;
-use ownerdead::ring::spsc::{Config, PopTimeoutError, Ring};
+use ownerdead::ring::spsc::{Config, Consumer, PopTimeoutError, Ring, SeatStatus};
 use ownerdead::segment::Options;
 use std::time::Duration;
 
@@ -18,71 +18,108 @@ const COMPLAINTS: [&str; 3] = [
 /// A repairer has marked the lock consistent.
 const CONSISTENT: u64 = 2;
 
-pub fn run(stage: &mut Stage) {
-    let mutex = RobustMutex::memfd(&Options::new(), ZERO).expect("a mutex");
-    let ring = Ring::memfd(&Options::new(), &Config::new(4096)).expect("a ring");
-    let stamps = shared(2);
-    let me = mutex.attach().expect("a free slot");
-    let there = ring.attach().expect("a free slot");
-    let mut consumer = ring.consumer(&there).expect("a vacant seat").into_inner();
-    let mut due = 1;
-    while stage.goes_on() {
-        repair_of_a_lock(stage, &mutex, &me, &stamps[0]);
-        let stamps = &stamps[1];
-        stamps.enter(Phase::Outside);
-        stamps.generation.set(0);
+/// Rings whose seats one victim takes over, one after the other: a kill takes tens of microseconds to arrive, so that one
+/// take-over alone would hardly ever be hit.
+const RINGS: usize = 24;
+
+/// A ring of which the stage has the consumer's seat.
+struct Watched {
+    ring: Ring,
+    consumer: Consumer,
+    due: u64,
+    /// As it was before the victim.
+    before: SeatStatus,
+}
+
+impl Watched {
+    fn new() -> Self {
+        let ring = Ring::memfd(&Options::new().slots(4), &Config::new(4096)).expect("a ring");
+        let me = ring.attach().expect("a free slot");
+        let consumer = ring.consumer(&me).expect("a vacant seat").into_inner();
         let before = ring.status().producer;
-        let generation = before.generation + u64::from(matches!(before.state, SeatState::Dead(_)));
-        let mut victim = stage.spawn(|| take_over(&ring, stamps, due, generation));
-        stage.wait_for("a producer to attach", || {
-            !matches!(stamps.phase(), "outside" | "attaching") || stamps.ended.get() == due
-        });
-        stage.pause(Duration::from_micros(4));
-        let since = stage.kill(&mut victim, stamps);
-        stage.hear(stamps, &COMPLAINTS);
-        let after = ring.status().producer;
-        stage.expect(after.generation == before.generation || after.generation == generation, || {
-            format!("generation {} after {} and one take-over", after.generation, before.generation)
-        });
-        if after.state == SeatState::Vacant {
-            continue;
-        }
-        let (mut bytes, mut expected) = (Vec::new(), Vec::new());
-        loop {
-            match consumer.pop_timeout(&mut bytes, HANG) {
-                Ok(kind) => {
-                    let found = number(kind, due);
-                    payload(found, &mut expected);
-                    stage.expect(found == due && bytes == expected, || {
-                        format!("record {found} where {due} was due, or torn")
-                    });
-                    due = found + 1;
-                }
-                Err(PopTimeoutError::ProducerDied) => break,
-                Err(error) => return stage.finding(&format!("after the taker's death: {error}")),
-            }
-        }
-        stage.recovered(since);
-        let ended = stamps.ended.get();
-        stage.expect(due > ended, || format!("lost: {ended} was committed, {due} is due"));
-        stage.cases += 1;
+        Self { ring, consumer, due: 1, before }
+    }
+
+    /// The generation that the next taker finds.
+    fn generation(&self) -> u64 {
+        self.before.generation + u64::from(matches!(self.before.state, SeatState::Dead(_)))
     }
 }
 
-/// The victim: takes the seat over, pushes one record, and waits for its end.
-fn take_over(ring: &Ring, stamps: &Stamps, next: u64, generation: u64) {
-    stamps.enter(Phase::Attaching);
-    let me = ring.attach().expect("a free slot");
-    stamps.enter(Phase::Opening);
-    let mut producer = ring.producer(&me).expect("a dead or vacant seat").into_inner();
-    if producer.generation() != generation {
-        stamps.complain(3, producer.generation(), generation);
+pub fn run(stage: &mut Stage) {
+    let mutex = RobustMutex::memfd(&many_slots(), ZERO).expect("a mutex");
+    let stamps = shared(2);
+    let me = mutex.attach().expect("a free slot");
+    let mut rings: Vec<Watched> = (0..RINGS).map(|_| Watched::new()).collect();
+    while stage.goes_on() {
+        repair_of_a_lock(stage, &mutex, &me, &stamps[0]);
+        let stamps = &stamps[1];
+        stamps.reset();
+        stamps.ended.set(0);
+        stamps.signal.set(0);
+        for watched in &mut rings {
+            watched.before = watched.ring.status().producer;
+        }
+        let mut victim = stage.spawn(|| take_over(&rings, stamps));
+        stage.wait_for("a producer to attach", || stamps.signal.get() == 1);
+        stage.pause(Duration::from_micros(60));
+        let since = stage.kill(&mut victim, stamps);
+        stage.hear(stamps, &COMPLAINTS);
+        // The victim has pushed to so many of them for sure.
+        let ended = stamps.ended.get();
+        for (index, watched) in (1..).zip(&mut rings) {
+            judge(stage, watched, index <= ended);
+        }
+        stage.recovered(since);
+        stage.cases += RINGS as u64;
     }
-    stamps.enter(Phase::Pushing);
-    let mut bytes = Vec::new();
-    payload(next, &mut bytes);
-    producer.push(kind(next), &bytes).expect("room");
-    stamps.ended.set(next);
+}
+
+/// Looks at a ring after its taker's death. `pushed`: the taker's push has returned.
+fn judge(stage: &mut Stage, watched: &mut Watched, pushed: bool) {
+    let after = watched.ring.status().producer;
+    let (old, new) = (watched.before.generation, watched.generation());
+    stage.expect(after.generation == old || after.generation == new, || {
+        format!("generation {} after {old} and at most one take-over", after.generation)
+    });
+    let (mut bytes, first) = (Vec::new(), watched.due);
+    // With a vacant seat nobody has pushed.
+    let mut over = after.state == SeatState::Vacant;
+    while !over {
+        match watched.consumer.pop_timeout(&mut bytes, HANG) {
+            Ok(kind) => {
+                let due = watched.due;
+                let found = number(kind, due);
+                stage.expect(found == due && bytes == payload(found), || {
+                    format!("record {found} where {due} was due, or torn")
+                });
+                watched.due = found + 1;
+            }
+            Err(PopTimeoutError::ProducerDied) => over = true,
+            Err(error) => return stage.finding(&format!("after the taker's death: {error}")),
+        }
+    }
+    let arrived = watched.due - first;
+    stage.expect(arrived <= 1 && (arrived == 1 || !pushed), || format!("{arrived} records arrived; pushed: {pushed}"));
+}
+
+/// The victim: takes the seats over, pushes one record to each, and waits for its end.
+fn take_over(rings: &[Watched], stamps: &Stamps) {
+    stamps.enter(Phase::Attaching);
+    let attached: Vec<_> = rings.iter().map(|watched| watched.ring.attach().expect("a free slot")).collect();
+    stamps.signal.set(1);
+    for (watched, me) in rings.iter().zip(&attached) {
+        stamps.enter(Phase::Opening);
+        let mut producer = watched.ring.producer(me).expect("a dead or vacant seat").into_inner();
+        if producer.generation() != watched.generation() {
+            stamps.complain(3, producer.generation(), watched.generation());
+        }
+        stamps.enter(Phase::Pushing);
+        producer.push(kind(watched.due), payload(watched.due)).expect("room");
+        stamps.ended.add(1);
+        // The seat stays its own, until it dies.
+        std::mem::forget(producer);
+    }
     stamps.enter(Phase::Outside);
     loop {
         std::hint::spin_loop();
@@ -143,7 +180,7 @@ fn repair(mutex: &RobustMutex<Pair>, stamps: &Stamps) {
             stamps.enter(Phase::Repairing);
             let mut guard = died.into_guard();
             // Long enough to be hit, and wrong until its end.
-            for _ in 0..20_000 {
+            for _ in 0..100_000 {
                 guard.right = std::hint::black_box(u64::MAX);
             }
             guard.right = guard.left;

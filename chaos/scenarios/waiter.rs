@@ -1,10 +1,9 @@
 //! Those who wait for a lock are killed while they sleep, around the unlock too, and so is the holder. Nobody sleeps on.
 
-use super::{Pair, ZERO};
+use super::{Pair, ZERO, many_slots};
 use crate::stage::{HANG, Stage};
 use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::lock::{LockError, LockTimeoutError, RobustMutex};
-use ownerdead::segment::Options;
 use ownerdead::sync::time::now;
 use rand::RngExt;
 use std::time::Duration;
@@ -13,7 +12,7 @@ const WAITERS: usize = 3;
 const COMPLAINTS: [&str; 1] = ["lock gave an error"];
 
 pub fn run(stage: &mut Stage) {
-    let mutex = RobustMutex::memfd(&Options::new(), ZERO).expect("a mutex");
+    let mutex = RobustMutex::memfd(&many_slots(), ZERO).expect("a mutex");
     let stamps = shared(WAITERS + 1);
     let me = mutex.attach().expect("a free slot");
     while stage.goes_on() {

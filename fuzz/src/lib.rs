@@ -11,17 +11,12 @@ use ownerdead::segment::{Options, Segment};
 /// A memory file that holds `bytes`.
 pub fn memfd(bytes: &[u8]) -> OwnedFd {
     // SAFETY: the name is a C string; no other pointer is involved.
-    let fd = unsafe { libc_memfd(c"ownerdead-fuzz".as_ptr(), 1) };
+    let fd = unsafe { libc::memfd_create(c"ownerdead-fuzz".as_ptr(), libc::MFD_CLOEXEC) };
     assert!(fd >= 0, "memfd_create: {}", std::io::Error::last_os_error());
     // SAFETY: a descriptor that was just made, and that nobody else owns.
     let file = unsafe { <File as std::os::fd::FromRawFd>::from_raw_fd(fd) };
     file.write_all_at(bytes, 0).expect("memory");
     file.into()
-}
-
-unsafe extern "C" {
-    #[link_name = "memfd_create"]
-    fn libc_memfd(name: *const core::ffi::c_char, flags: core::ffi::c_uint) -> core::ffi::c_int;
 }
 
 /// The bytes of a segment.

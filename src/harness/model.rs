@@ -9,7 +9,7 @@
 //! are said in the report.
 //!
 //! Environment: `OWNERDEAD_TIER` (`quick`, the default, or `full`), `OWNERDEAD_KILL` (`process@operation`, or `process@sN` for
-//! the sleep of number N, two of them separated by a comma: explore with these deaths alone), `OWNERDEAD_SEED` (shuttle),
+//! the sleep of number N; `process#1` for a restarted one; two of them separated by a comma: explore with these deaths alone), `OWNERDEAD_SEED` (shuttle),
 //! `OWNERDEAD_BUDGET` (seconds that a sweep may take).
 
 use super::report::{Line, State};
@@ -334,12 +334,11 @@ impl Run {
                 }
             })
         }));
-        let text = kills.iter().map(|kill| format!("{}@{}", kernel::name(kill.process), kill.when));
-        let text = text.collect::<Vec<_>>().join(",");
+        let text = kills.iter().map(|kill| name_kill(kernel::name(kill.process), kill)).collect::<Vec<_>>().join(",");
         let explored = match explored {
             Ok(explored) => explored,
             Err(payload) => {
-                self.explain(&text, kills);
+                self.explain(&text);
                 resume_unwind(payload);
             }
         };
@@ -357,11 +356,9 @@ impl Run {
     }
 
     /// What happened, for a person, and the command that repeats it.
-    fn explain(&self, kill: &str, kills: &[Kill]) {
+    fn explain(&self, kill: &str) {
         eprintln!("\n{}: the interleaving that violates it, under {}:\n", self.sweep.name, rt::NAME);
         eprintln!("{}", kernel::transcript());
-        let lives = kills.iter().any(|kill| kill.life > 0);
-        let kill = if lives { "(a death after a restart: run the whole sweep)".into() } else { kill.to_owned() };
         let test = std::thread::current().name().unwrap_or("").to_owned();
         eprintln!(
             "to repeat it: OWNERDEAD_KILL={kill:?} OWNERDEAD_SEED={} RUSTFLAGS=\"--cfg {}\" cargo test --release -- --exact \
@@ -375,12 +372,16 @@ impl Run {
         let names = self.processes();
         let parse = |one: &str| {
             let (name, at) = one.split_once('@')?;
+            let (name, life) = match name.split_once('#') {
+                Some((name, life)) => (name, life.parse().ok()?),
+                None => (name, 0),
+            };
             let process = names.iter().position(|&(known, _)| known == name)?;
             let when = match at.strip_prefix('s') {
                 Some(sleep) => When::Asleep(sleep.parse().ok()?),
                 None => When::Before(at.parse().ok()?),
             };
-            Some(Kill { process, life: 0, when })
+            Some(Kill { process, life, when })
         };
         let kills = text.split(',').filter(|one| !one.is_empty());
         kills
@@ -423,6 +424,12 @@ impl Run {
             );
         }
     }
+}
+
+/// As `OWNERDEAD_KILL` takes it.
+fn name_kill(name: &str, kill: &Kill) -> String {
+    let life = if kill.life > 0 { format!("#{}", kill.life) } else { String::new() };
+    format!("{name}{life}@{}", kill.when)
 }
 
 /// A victim in one of its lives, awake and asleep: from a number to a death.

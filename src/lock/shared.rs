@@ -8,7 +8,7 @@
 
 use super::data::Data;
 use super::robust::RobustMutex;
-use crate::segment::{Body, CreateError, Kind, OpenError, Options, OutOfBody, Place, Segment};
+use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Place, Segment};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::cell::SharedCell;
@@ -27,6 +27,8 @@ pub enum SharedError {
     Open(OpenError),
     /// It could not be created.
     Create(CreateError),
+    /// It could be neither opened nor created.
+    OpenOrCreate(OpenOrCreateError),
     /// It is too small for the guarded type.
     Body(OutOfBody),
     /// It guards another type.
@@ -45,6 +47,7 @@ impl core::fmt::Display for SharedError {
         match self {
             Self::Open(error) => error.fmt(f),
             Self::Create(error) => error.fmt(f),
+            Self::OpenOrCreate(error) => error.fmt(f),
             Self::Body(error) => error.fmt(f),
             Self::Type { field, found, expected } => write!(
                 f,
@@ -65,6 +68,11 @@ impl From<OpenError> for SharedError {
 impl From<CreateError> for SharedError {
     fn from(error: CreateError) -> Self {
         Self::Create(error)
+    }
+}
+impl From<OpenOrCreateError> for SharedError {
+    fn from(error: OpenOrCreateError) -> Self {
+        Self::OpenOrCreate(error)
     }
 }
 impl From<OutOfBody> for SharedError {
@@ -88,7 +96,7 @@ impl<T: Data> RobustMutex<T> {
         VALUE + size_of::<T>()
     };
 
-    fn init(value: T) -> impl FnOnce(&Body) {
+    fn init(value: T) -> impl Fn(&Body) {
         move |body| {
             let words = body.slice::<AtomicU64>(TYPE, 3).expect("BODY holds the words");
             for (word, (_, value)) in words.iter().zip(type_words::<T>()) {
@@ -127,6 +135,18 @@ impl<T: Data> RobustMutex<T> {
     /// changes the guarded value only while it holds the lock.
     pub unsafe fn open(name: &str) -> Result<Self, SharedError> {
         Self::over(Segment::open(name, Kind::MUTEX)?)
+    }
+
+    /// Opens the mutex of this name, or makes it with `value`. Says whether it was made.
+    ///
+    /// # Errors
+    /// [`SharedError`].
+    ///
+    /// # Safety
+    /// As for [`Self::open`].
+    pub unsafe fn open_or_create(name: &str, options: &Options, value: T) -> Result<(Self, bool), SharedError> {
+        let (segment, created) = Segment::open_or_create(name, options, Kind::MUTEX, Self::BODY, Self::init(value))?;
+        Ok((Self::over(segment)?, created))
     }
 
     /// The mutex in a segment that is open already.

@@ -11,6 +11,11 @@ use crate::sync::{thread, time};
 use core::time::Duration;
 
 /// The consumer's seat. It stays with its thread; dropping it gives the seat up.
+///
+/// ```compile_fail
+/// fn sends<T: Send>() {}
+/// sends::<ownerdead::ring::spsc::Consumer>();
+/// ```
 #[derive(Debug)]
 pub struct Consumer {
     ring: Ring,

@@ -10,6 +10,11 @@ use crate::sync::{thread, time};
 use core::time::Duration;
 
 /// The producer's seat. It stays with its thread; dropping it gives the seat up.
+///
+/// ```compile_fail
+/// fn sends<T: Send>() {}
+/// sends::<ownerdead::ring::spsc::Producer>();
+/// ```
 #[derive(Debug)]
 pub struct Producer {
     ring: Ring,
