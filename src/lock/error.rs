@@ -123,3 +123,18 @@ pub(super) enum Trouble {
     WrongSegment,
     Corrupt(u64),
 }
+
+/// Why [`FutexMutex::lock_timeout`](super::FutexMutex::lock_timeout) gave no guard: it was locked until the time-out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut;
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the lock was held until the time-out, perhaps by a thread that is dead: this mutex cannot tell; use RobustMutex \
+             where a holder can be killed",
+        )
+    }
+}
+
+impl std::error::Error for TimedOut {}

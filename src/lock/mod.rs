@@ -2,12 +2,14 @@
 
 mod data;
 mod error;
+mod futex;
 mod robust;
 
 pub use data::Data;
 #[doc(hidden)]
 pub use data::{combine, fingerprint};
-pub use error::{LockError, LockTimeoutError, OwnerDied, TryLockError};
+pub use error::{LockError, LockTimeoutError, OwnerDied, TimedOut, TryLockError};
+pub use futex::{FutexGuard, FutexMutex};
 pub use robust::{Guard, RobustMutex};
 #[cfg(not(model))]
 pub use shared::SharedError;

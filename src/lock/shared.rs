@@ -1,17 +1,19 @@
-//! A robust mutex in a segment.
+//! A mutex of either kind in a segment.
 //!
 //! ```text
-//! body + 0     the lock word, on a line of its own
+//! body + 0     the lock word, on a line of its own: 64 bits (robust) or 32 (futex)
 //!      + 128   fingerprint, size and alignment of the guarded type
 //!      + 256   the guarded value
 //! ```
 
 use super::data::Data;
+use super::futex::FutexMutex;
 use super::robust::RobustMutex;
 use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Place, Segment};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::cell::SharedCell;
+use crate::sync::thread;
 
 const WORD: usize = 0;
 const TYPE: usize = 128;
@@ -31,6 +33,8 @@ pub enum SharedError {
     OpenOrCreate(OpenOrCreateError),
     /// It is too small for the guarded type.
     Body(OutOfBody),
+    /// The page that tells a forked child from its parent could not be made.
+    Fork(std::io::Error),
     /// It guards another type.
     Type {
         /// What differs: the fingerprint, the size or the alignment.
@@ -49,6 +53,7 @@ impl core::fmt::Display for SharedError {
             Self::Create(error) => error.fmt(f),
             Self::OpenOrCreate(error) => error.fmt(f),
             Self::Body(error) => error.fmt(f),
+            Self::Fork(error) => write!(f, "madvise(MADV_WIPEONFORK) failed: {error}"),
             Self::Type { field, found, expected } => write!(
                 f,
                 "the mutex guards another type: its {field} is {found:#x}, expected {expected:#x}; open it with the type that \
@@ -90,90 +95,122 @@ fn type_words<T: Data>() -> [(&'static str, u64); 3] {
     ]
 }
 
-impl<T: Data> RobustMutex<T> {
-    const BODY: usize = {
-        assert!(align_of::<T>() <= VALUE, "a guarded type is aligned to at most 256 bytes");
-        VALUE + size_of::<T>()
+/// Where the guarded value of type `T` ends in the body.
+const fn body_len<T: Data>() -> usize {
+    assert!(align_of::<T>() <= VALUE, "a guarded type is aligned to at most 256 bytes");
+    VALUE + size_of::<T>()
+}
+
+/// Fills the body of a segment that nobody can reach yet.
+fn init<T: Data>(value: T) -> impl Fn(&Body) {
+    move |body| {
+        let words = body.slice::<AtomicU64>(TYPE, 3).expect("body_len holds the words");
+        for (word, (_, value)) in words.iter().zip(type_words::<T>()) {
+            // Relaxed: nobody sees the segment before it has a name.
+            word.store(value, Relaxed);
+        }
+        let cell = body.place::<SharedCell<T>>(VALUE).expect("body_len holds the value");
+        // SAFETY: nobody else can reach the segment before it has a name; the place is aligned and large enough.
+        unsafe { cell.get_mut().write(value) };
+    }
+}
+
+/// Whether the segment's mutex guards a `T`.
+fn check_type<T: Data>(segment: &Segment) -> Result<(), SharedError> {
+    let words = segment.body_slice::<AtomicU64>(TYPE, 3)?;
+    for (word, (field, expected)) in words.iter().zip(type_words::<T>()) {
+        // Relaxed: written before the segment had a name, and never again.
+        let found = word.load(Relaxed);
+        if found != expected {
+            return Err(SharedError::Type { field, found, expected });
+        }
+    }
+    Ok(())
+}
+
+/// The ways to have a mutex in a segment; `$options` are the caller's, or what is made of them.
+macro_rules! in_segments {
+    ($mutex:ident, $kind:expr, $options:expr) => {
+        impl<T: Data> $mutex<T> {
+            const BODY: usize = body_len::<T>();
+
+            /// Makes a new mutex that guards `value`, under a name in `/dev/shm`.
+            ///
+            /// # Errors
+            /// [`SharedError::Create`], also if the name is taken.
+            pub fn create(name: &str, options: &Options, value: T) -> Result<Self, SharedError> {
+                Self::over(Segment::create(name, &$options(options), $kind, Self::BODY, init(value))?)
+            }
+
+            /// Makes a new mutex that guards `value`, without a name: for processes that inherit it or are handed its
+            /// descriptor.
+            ///
+            /// # Errors
+            /// [`SharedError::Create`].
+            pub fn memfd(options: &Options, value: T) -> Result<Self, SharedError> {
+                Self::over(Segment::memfd(&$options(options), $kind, Self::BODY, init(value))?)
+            }
+
+            /// Opens the mutex of this name.
+            ///
+            /// # Errors
+            /// [`SharedError`].
+            ///
+            /// # Safety
+            /// Guards give references into the segment, so every process that can write it must follow the mutex's
+            /// protocol: it changes the guarded value only while it holds the lock.
+            pub unsafe fn open(name: &str) -> Result<Self, SharedError> {
+                Self::over(Segment::open(name, $kind)?)
+            }
+
+            /// Opens the mutex of this name, or makes it with `value`. Says whether it was made.
+            ///
+            /// # Errors
+            /// [`SharedError`].
+            ///
+            /// # Safety
+            /// As for [`Self::open`].
+            pub unsafe fn open_or_create(name: &str, options: &Options, value: T) -> Result<(Self, bool), SharedError> {
+                let (segment, created) =
+                    Segment::open_or_create(name, &$options(options), $kind, Self::BODY, init(value))?;
+                Ok((Self::over(segment)?, created))
+            }
+
+            /// The mutex in a segment that is open already.
+            ///
+            /// # Errors
+            /// [`SharedError::Body`] or [`SharedError::Type`].
+            ///
+            /// # Safety
+            /// As for [`Self::open`].
+            pub unsafe fn from_segment(segment: Segment) -> Result<Self, SharedError> {
+                Self::over(segment)
+            }
+
+            /// The segment that it lives in.
+            pub fn segment(&self) -> &Segment {
+                &self.segment
+            }
+        }
     };
+}
 
-    fn init(value: T) -> impl Fn(&Body) {
-        move |body| {
-            let words = body.slice::<AtomicU64>(TYPE, 3).expect("BODY holds the words");
-            for (word, (_, value)) in words.iter().zip(type_words::<T>()) {
-                // Relaxed: nobody sees the segment before it has a name.
-                word.store(value, Relaxed);
-            }
-            let cell = body.place::<SharedCell<T>>(VALUE).expect("BODY holds the value");
-            // SAFETY: nobody else can reach the segment before it has a name; the place is aligned and large enough.
-            unsafe { cell.get_mut().write(value) };
-        }
-    }
+in_segments!(RobustMutex, Kind::MUTEX, Options::clone);
+// Nobody takes part in its segment: one slot is the fewest that there can be.
+in_segments!(FutexMutex, Kind::FUTEX_MUTEX, |options: &Options| options.slots(1));
 
-    /// Makes a new mutex that guards `value`, under a name in `/dev/shm`.
-    ///
-    /// # Errors
-    /// [`SharedError::Create`], also if the name is taken.
-    pub fn create(name: &str, options: &Options, value: T) -> Result<Self, SharedError> {
-        Self::over(Segment::create(name, options, Kind::MUTEX, Self::BODY, Self::init(value))?)
-    }
-
-    /// Makes a new mutex that guards `value`, without a name: for processes that inherit it or are handed its descriptor.
-    ///
-    /// # Errors
-    /// [`SharedError::Create`].
-    pub fn memfd(options: &Options, value: T) -> Result<Self, SharedError> {
-        Self::over(Segment::memfd(options, Kind::MUTEX, Self::BODY, Self::init(value))?)
-    }
-
-    /// Opens the mutex of this name.
-    ///
-    /// # Errors
-    /// [`SharedError`].
-    ///
-    /// # Safety
-    /// Guards give references into the segment, so every process that can write it must follow the mutex's protocol: it
-    /// changes the guarded value only while it holds the lock.
-    pub unsafe fn open(name: &str) -> Result<Self, SharedError> {
-        Self::over(Segment::open(name, Kind::MUTEX)?)
-    }
-
-    /// Opens the mutex of this name, or makes it with `value`. Says whether it was made.
-    ///
-    /// # Errors
-    /// [`SharedError`].
-    ///
-    /// # Safety
-    /// As for [`Self::open`].
-    pub unsafe fn open_or_create(name: &str, options: &Options, value: T) -> Result<(Self, bool), SharedError> {
-        let (segment, created) = Segment::open_or_create(name, options, Kind::MUTEX, Self::BODY, Self::init(value))?;
-        Ok((Self::over(segment)?, created))
-    }
-
-    /// The mutex in a segment that is open already.
-    ///
-    /// # Errors
-    /// [`SharedError::Body`] or [`SharedError::Type`].
-    ///
-    /// # Safety
-    /// As for [`Self::open`].
-    pub unsafe fn from_segment(segment: Segment) -> Result<Self, SharedError> {
-        Self::over(segment)
-    }
-
+impl<T: Data> RobustMutex<T> {
     fn over(segment: Segment) -> Result<Self, SharedError> {
-        let words = segment.body_slice::<AtomicU64>(TYPE, 3)?;
-        for (word, (field, expected)) in words.iter().zip(type_words::<T>()) {
-            // Relaxed: written before the segment had a name, and never again.
-            let found = word.load(Relaxed);
-            if found != expected {
-                return Err(SharedError::Type { field, found, expected });
-            }
-        }
+        check_type::<T>(&segment)?;
         Ok(Self { table: segment.table(), word: segment.body(WORD)?, data: segment.body(VALUE)?, segment })
     }
+}
 
-    /// The segment that it lives in.
-    pub fn segment(&self) -> &Segment {
-        &self.segment
+impl<T: Data> FutexMutex<T> {
+    fn over(segment: Segment) -> Result<Self, SharedError> {
+        check_type::<T>(&segment)?;
+        // From here on, asking for the epoch cannot fail: its page is there.
+        thread::epoch().map_err(SharedError::Fork)?;
+        Ok(Self { word: segment.body(WORD)?, data: segment.body(VALUE)?, segment })
     }
 }

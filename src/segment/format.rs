@@ -20,6 +20,8 @@ impl Kind {
     pub const MUTEX: Self = Self(1);
     /// A [`spsc::Ring`](crate::ring::spsc::Ring).
     pub const SPSC: Self = Self(2);
+    /// A [`FutexMutex`](crate::lock::FutexMutex).
+    pub const FUTEX_MUTEX: Self = Self(3);
 }
 
 impl core::fmt::Display for Kind {
@@ -27,6 +29,7 @@ impl core::fmt::Display for Kind {
         match *self {
             Self::MUTEX => f.write_str("1 (robust mutex)"),
             Self::SPSC => f.write_str("2 (SPSC ring)"),
+            Self::FUTEX_MUTEX => f.write_str("3 (futex mutex)"),
             Self(other) => write!(f, "{other} (unknown)"),
         }
     }

@@ -100,3 +100,8 @@ pub(crate) fn bound(without_deaths: usize, with_deaths: usize, _seed: u64) -> St
 
 /// After how many points at which nobody died a sweep takes it that the process has none left.
 pub(crate) const MISSES: usize = 1;
+
+/// Whether a weak compare-and-swap fails for no reason. loom has no choices of its own to make, so never.
+pub(crate) fn spuriously() -> bool {
+    false
+}

@@ -121,3 +121,9 @@ pub(crate) fn bound(_without_deaths: usize, _with_deaths: usize, seed: u64) -> S
 
 /// After how many points at which nobody died a sweep takes it that the process has none left: a sample may miss one.
 pub(crate) const MISSES: usize = 3;
+
+/// Whether a weak compare-and-swap fails for no reason, as some processors let it: one in four, by the schedule's seed.
+pub(crate) fn spuriously() -> bool {
+    use ::shuttle::rand::Rng;
+    ::shuttle::rand::thread_rng().gen_ratio(1, 4)
+}

@@ -58,7 +58,13 @@ pub(super) mod atomic {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$int, $int> {
-                    self.compare_exchange(current, new, success, failure)
+                    let seen = |result: &Result<$int, $int>| u64::from(result.map_or_else(|seen| seen, |_| new));
+                    kernel::operation("compare_exchange_weak", seen, || {
+                        if rt::spuriously() {
+                            return Err(self.0.load(failure));
+                        }
+                        self.0.compare_exchange(current, new, success, failure)
+                    })
                 }
                 #[track_caller]
                 pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {

@@ -1,0 +1,161 @@
+//! The futex mutex under loom and shuttle. It promises nothing to those whose peer dies, but that nobody gets in beside a holder.
+#![cfg(model)]
+
+use ownerdead::harness::model::{Sweep, World};
+use ownerdead::lock::{FutexMutex, TimedOut};
+use ownerdead::sync::atomic::AtomicU32;
+use ownerdead::sync::futex::{Word, wait};
+use ownerdead::sync::shm::Shared;
+use ownerdead::sync::time::now;
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Who is inside. It is no shared memory: a process's death leaves it as it is.
+#[derive(Clone, Default)]
+struct Oracle {
+    inside: Rc<Cell<bool>>,
+    through: Rc<Cell<u64>>,
+}
+
+impl Oracle {
+    /// Goes through the lock: changes what it guards in two steps.
+    fn change(&self, count: &mut u64) {
+        assert!(!self.inside.replace(true), "two are inside");
+        *count += 1;
+        self.through.set(self.through.get() + 1);
+        assert_eq!(*count, self.through.get(), "what the last holder wrote is not seen");
+        self.inside.set(false);
+    }
+}
+
+fn everybody_locks(world: &mut World, names: &[&'static str]) {
+    let mutex = FutexMutex::private(0u64);
+    let oracle = Oracle::default();
+    for name in names {
+        let (mutex, oracle) = (mutex.clone(), oracle.clone());
+        world.process(name, move || oracle.change(&mut mutex.lock()));
+    }
+}
+
+#[test]
+fn two_exclude_each_other() {
+    Sweep::new("futex_mutex_two").preemptions(4, 4).run(|world| {
+        let mutex = FutexMutex::private(0u64);
+        let oracle = Oracle::default();
+        for name in ["a", "b"] {
+            let (mutex, oracle) = (mutex.clone(), oracle.clone());
+            world.process(name, move || {
+                for _ in 0..2 {
+                    oracle.change(&mut mutex.lock());
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn no_sleeper_is_forgotten() {
+    Sweep::new("futex_mutex_three").preemptions(3, 3).run(|world| {
+        everybody_locks(world, &["a", "b", "c"]);
+    });
+}
+
+#[test]
+fn four_go_through_one_after_the_other() {
+    Sweep::new("futex_mutex_four").preemptions(1, 1).run(|world| {
+        everybody_locks(world, &["a", "b", "c", "d"]);
+    });
+}
+
+/// Sleeps for a while of virtual time.
+fn pass(time: Duration) {
+    let word = Shared::new(AtomicU32::new(0));
+    let until = now() + time;
+    while now() < until {
+        wait(Word::Whole(&word), 0, Some(until));
+    }
+}
+
+#[test]
+fn who_times_out_leaves_the_others_to_be_woken() {
+    Sweep::new("futex_mutex_timeout").preemptions(3, 3).time_may_pass().run(|world| {
+        let mutex = FutexMutex::private(0u64);
+        let oracle = Oracle::default();
+        let (a_mutex, a_oracle) = (mutex.clone(), oracle.clone());
+        world.process("a", move || {
+            let mut count = a_mutex.lock();
+            a_oracle.change(&mut count);
+            pass(2 * SECOND);
+        });
+        let (b_mutex, b_oracle) = (mutex.clone(), oracle.clone());
+        world.process("b", move || match b_mutex.lock_timeout(SECOND) {
+            Ok(mut count) => b_oracle.change(&mut count),
+            Err(TimedOut) => assert!(now() >= SECOND, "out of time before its time"),
+        });
+        world.process("c", move || oracle.change(&mut mutex.lock()));
+    });
+}
+
+#[test]
+fn try_lock_has_a_free_lock_and_never_waits() {
+    Sweep::new("futex_mutex_try").preemptions(3, 3).run(|world| {
+        let mutex = FutexMutex::private(0u64);
+        let oracle = Oracle::default();
+        world.process("a", {
+            let (mutex, oracle) = (mutex.clone(), oracle.clone());
+            move || oracle.change(&mut mutex.lock())
+        });
+        world.process("b", {
+            let (mutex, oracle) = (mutex.clone(), oracle.clone());
+            move || {
+                if let Some(mut count) = mutex.try_lock() {
+                    oracle.change(&mut count);
+                }
+            }
+        });
+        // A lock that nobody else knows is free.
+        world.process("c", || {
+            let mutex = FutexMutex::private(0u64);
+            assert!(mutex.try_lock().is_some(), "a free lock was not had");
+            assert!(mutex.try_lock().is_some(), "an unlocked lock was not had");
+        });
+    });
+}
+
+/// The holder may die with the lock: then it stays locked, and the others' time-outs say so. One who dies elsewhere takes nothing.
+#[test]
+fn a_dead_holders_lock_stays_locked_and_is_waited_for_no_longer_than_said() {
+    Sweep::new("futex_mutex_death").victims(&["a"]).preemptions(3, 3).time_may_pass().run(|world| {
+        let mutex = FutexMutex::private(0u64);
+        let oracle = Oracle::default();
+        let holds = Rc::new(Cell::new(false));
+        world.process("a", {
+            let (mutex, oracle, holds) = (mutex.clone(), oracle.clone(), Rc::clone(&holds));
+            move || {
+                let mut count = mutex.lock();
+                holds.set(true);
+                oracle.change(&mut count);
+                // Known to hold it no longer only once the unlock is done.
+                drop(count);
+                holds.set(false);
+            }
+        });
+        for name in ["b", "c"] {
+            let (mutex, oracle, holds) = (mutex.clone(), oracle.clone(), Rc::clone(&holds));
+            world.process(name, move || match mutex.lock_timeout(SECOND) {
+                Ok(mut count) => {
+                    // It died inside, or nobody was inside.
+                    assert!(!oracle.inside.get(), "let in beside a dead holder");
+                    oracle.change(&mut count);
+                }
+                Err(TimedOut) => {
+                    assert!(now() >= SECOND, "out of time before its time");
+                    assert!(holds.get(), "nobody held it");
+                }
+            });
+        }
+    });
+}
