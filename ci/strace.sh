@@ -25,7 +25,7 @@ awk '
     inside != "" && / (<\.\.\. )?[a-z0-9_]+(\(| resumed)/ { calls[inside]++; if (calls[inside] <= 5) print "    in " inside ": " $0 }
     END {
         if (inside != "") unmatched = 1
-        for (i = 1; i <= count; i++) { printf "%-12s %d system calls\n", order[i], calls[order[i]]; all += calls[order[i]] }
+        for (i = 1; i <= count; i++) { printf "%-24s %d system calls\n", order[i], calls[order[i]]; all += calls[order[i]] }
         split("push pop lock unlock", needed, " ")
         for (i in needed) {
             found = 0

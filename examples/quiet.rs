@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(not(model))]
 mod real {
-    use ownerdead::lock::RobustMutex;
+    use ownerdead::lock::{FutexMutex, RobustMutex};
     use ownerdead::ring::spsc::{Config, Ring};
     use ownerdead::segment::Options;
     use std::io::Write;
@@ -29,7 +29,9 @@ mod real {
     pub fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mutex = RobustMutex::memfd(&Options::new(), 0u64)?;
         let me = mutex.attach()?;
-        quietly("lock and unlock", || *mutex.lock(&me).expect("nobody else") += 1);
+        quietly("robust lock and unlock", || *mutex.lock(&me).expect("nobody else") += 1);
+        let mutex = FutexMutex::memfd(&Options::new(), 0u64)?;
+        quietly("futex lock and unlock", || *mutex.lock() += 1);
 
         let ring = Ring::memfd(&Options::new(), &Config::new(1 << 20))?;
         let me = ring.attach()?;

@@ -1,6 +1,7 @@
 //! The scenarios.
 
 mod consumer;
+mod futex_mutex;
 mod holder;
 mod pause;
 mod producer;
@@ -13,11 +14,12 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 6] = [
+pub const ALL: [(&str, Scenario); 7] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
     ("kill_waiter", waiter::run),
+    ("kill_beside_a_futex_mutex", futex_mutex::run),
     ("kill_during_recovery", recovery::run),
     ("pause_everyone_in_turn", pause::run),
 ];

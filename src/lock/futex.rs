@@ -16,7 +16,7 @@
 //! | state | to | by |
 //! |---|---|---|
 //! | FREE | LOCKED | compare-and-swap, Acquire, by who finds it free |
-//! | FREE | CONTENDED | swap, Acquire, by who has slept or is about to: others may sleep still |
+//! | FREE | CONTENDED | swap, Acquire, by who was woken or is about to sleep: others may sleep still |
 //! | LOCKED | CONTENDED | the same swap: then it sleeps |
 //! | LOCKED, CONTENDED | FREE | swap, Release, by the holder; from CONTENDED it wakes one |
 //!
@@ -125,9 +125,8 @@ impl<T: Data> FutexMutex<T> {
         while self.word.swap(CONTENDED, Acquire) != FREE {
             let waits = [Wait { word: Word::Whole(&self.word), expected: CONTENDED }];
             if wait_any(&waits, 0, deadline) == Woken::TimedOut {
-                // It may have been freed just now. Otherwise it stays CONTENDED: others may sleep.
-                let freed = self.word.compare_exchange(FREE, CONTENDED, Acquire, Relaxed).is_ok();
-                return freed.then_some(()).ok_or(TimedOut);
+                // It may have been freed just now. As LOCKED: if others sleep, who freed it has woken one, who will say so.
+                return self.take_free().then_some(()).ok_or(TimedOut);
             }
         }
         Ok(())

@@ -313,30 +313,31 @@ fn run_again(process: usize) {
     }
 }
 
-/// If nobody can run and somebody sleeps: time jumps to the next deadline, or somebody sleeps for ever.
+/// If nobody can run and somebody sleeps: time jumps to the next deadline, and all whose deadline that is run again, in any
+/// order; or somebody sleeps for ever.
 fn nobody_left() {
-    let next = with(|kernel| {
+    let due = with(|kernel| {
         if kernel.over || kernel.processes.iter().any(|process| process.state == State::Running) {
-            return None;
+            return Vec::new();
         }
         let sleepers: Vec<_> =
             (0..kernel.processes.len()).filter(|&p| kernel.processes[p].state == State::Asleep).collect();
         if sleepers.is_empty() {
-            return None;
+            return Vec::new();
         }
-        let next = sleepers.iter().copied().filter(|&p| kernel.processes[p].deadline.is_some());
-        let Some(next) = next.min_by_key(|&p| kernel.processes[p].deadline) else {
+        let Some(next) = sleepers.iter().filter_map(|&p| kernel.processes[p].deadline).min() else {
             let mut text = String::from("lost wake-up: nobody is left to wake");
             for process in sleepers.iter().map(|&p| &kernel.processes[p]) {
                 let _ = write!(text, " `{}` (asleep at {})", process.name, process.asleep_at.expect("asleep"));
             }
             panic!("{text}");
         };
-        kernel.now = kernel.now.max(kernel.processes[next].deadline.expect("filtered"));
-        Some(next)
+        kernel.now = kernel.now.max(next);
+        let late = |&p: &usize| kernel.processes[p].deadline.is_some_and(|deadline| deadline <= kernel.now);
+        sleepers.into_iter().filter(late).collect()
     });
-    if let Some(next) = next {
-        run_again(next);
+    for process in due {
+        run_again(process);
     }
 }
 

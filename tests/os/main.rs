@@ -2,6 +2,7 @@
 #![cfg(not(model))]
 
 mod attach;
+mod futex_mutex;
 mod process;
 mod ring;
 mod robust_list;
