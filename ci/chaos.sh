@@ -28,14 +28,14 @@ took=$(awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }')
 awk -F '\t' -v took="$took" '
     { state[$3] = $1; cases[$3] = $4; deaths[$3] = $5; bad[$3] = $6; time[$3] = $7; detail[$3] = $8 }
     END {
-        printf "%-28s %-10s %10s %10s %9s %10s  %s\n", "scenario", "state", "cases", "kills", "kills/s", "violations", ""
+        printf "%-28s %-10s %12s %10s %9s %10s  %s\n", "scenario", "state", "cases", "kills", "kills/s", "violations", ""
         for (name in state) {
-            printf "%-28s %-10s %10d %10d %9.1f %10d  %s\n", name, state[name], cases[name], deaths[name],
+            printf "%-28s %-10s %12.0f %10.0f %9.1f %10.0f  %s\n", name, state[name], cases[name], deaths[name],
                 (time[name] > 0 ? deaths[name] / time[name] : 0), bad[name], detail[name]
             all += deaths[name]; wrong += bad[name]
             if (state[name] != "pass" && state[name] != "not-run") short = 1
         }
-        printf "chaos: %d kills in %s s: %.1f kills/s, violations: %d\n", all, took, all / took, wrong
+        printf "chaos: %.0f kills in %s s: %.1f kills/s, violations: %.0f\n", all, took, all / took, wrong
         exit (!all || wrong || short)
     }' "$report" || code=1
 if ((code)); then echo "chaos: FAILED"; exit 1; fi

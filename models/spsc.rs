@@ -316,59 +316,75 @@ fn a_seat_that_was_given_up_goes_on_where_it_was() {
 
 #[test]
 fn a_dead_consumers_records_are_delivered_again_if_it_had_not_committed_them() {
-    Sweep::new("spsc_redelivery").victims(&["c"]).preemptions(2, 2).run(|world| {
-        let ring = Ring::private(&SMALL, 3);
-        let oracle = Rc::new(Oracle::default());
-        let (open, o) = (ring.clone(), Rc::clone(&oracle));
-        world.process_after(
-            "p",
-            move || producer(&open, &open.attach().expect("a free slot")),
-            move |mut producer| {
-                for _ in 0..2 {
-                    o.push(&mut producer).expect("room for two");
-                }
-                producer
-            },
-        );
-        let (open, again, o) = (ring.clone(), ring.clone(), Rc::clone(&oracle));
-        // What its first life had seen is in the oracle, and the record after it may come again.
-        let pop_all = move |mut consumer: Consumer, oracle: &Oracle| {
-            while oracle.seen.borrow().len() < 2 || oracle.read.get() < 2 {
-                let before = oracle.seen.borrow().len();
-                oracle.read.set(before.min(oracle.read.get()));
-                match consumer.peek() {
-                    Ok(peek) => {
-                        let mut bytes = Vec::new();
-                        peek.copy_to(&mut bytes).expect("whole");
-                        let number = peek.kind();
-                        assert_eq!(bytes, payload(number), "torn: record {number}");
-                        assert!(
-                            number as usize == before + 1 || number as usize == before,
-                            "record {number} after {before}"
-                        );
-                        oracle.seen.borrow_mut().resize(number as usize, number);
-                        peek.consume();
-                        oracle.read.set(number as usize);
-                    }
-                    Err(TryPopError::Empty) => break,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            consumer
-        };
-        let o2 = Rc::clone(&oracle);
-        world
-            .process_after(
-                "c",
-                move || consumer(&open, &open.attach().expect("a free slot")),
-                move |consumer| pop_all(consumer, &o),
-            )
-            .restarts(move || {
-                let me = again.attach().expect("a free slot");
-                let opened = again.consumer(&me).expect("a dead one's seat");
-                assert!(opened.owner_died(), "its first life had the seat");
-                assert_eq!(again.status().consumer.generation, 1);
-                pop_all(opened.into_inner(), &o2)
-            });
+    Sweep::new("spsc_redelivery").victims(&["c"]).preemptions(2, 2).run(|world| redelivery(world, &SMALL));
+}
+
+/// What was half zeroed when its reader died does not come again.
+#[test]
+fn a_record_that_is_wiped_is_delivered_whole_or_not_again() {
+    Sweep::new("spsc_wipe").victims(&["c"]).two_deaths().preemptions(1, 1).runs(4_000).run(|world| {
+        redelivery(world, &SMALL.wipe(true));
     });
+}
+
+#[test]
+fn a_full_ring_that_is_wiped_wraps() {
+    Sweep::new("spsc_wipe_wrap").victims(&["p", "c"]).preemptions(2, 1).run(|world| both(world, &SMALL.wipe(true), 3));
+}
+
+/// `p` pushes two records; `c` reads them, and should it die, another one takes over.
+fn redelivery(world: &mut World, config: &Config) {
+    let ring = Ring::private(config, 3);
+    let oracle = Rc::new(Oracle::default());
+    let (open, o) = (ring.clone(), Rc::clone(&oracle));
+    world.process_after(
+        "p",
+        move || producer(&open, &open.attach().expect("a free slot")),
+        move |mut producer| {
+            for _ in 0..2 {
+                o.push(&mut producer).expect("room for two");
+            }
+            producer
+        },
+    );
+    let (open, again, o) = (ring.clone(), ring.clone(), Rc::clone(&oracle));
+    // What its first life had seen is in the oracle, and the record after it may come again.
+    let pop_all = move |mut consumer: Consumer, oracle: &Oracle| {
+        while oracle.seen.borrow().len() < 2 || oracle.read.get() < 2 {
+            let before = oracle.seen.borrow().len();
+            oracle.read.set(before.min(oracle.read.get()));
+            match consumer.peek() {
+                Ok(peek) => {
+                    let mut bytes = Vec::new();
+                    peek.copy_to(&mut bytes).expect("whole");
+                    let number = peek.kind();
+                    assert_eq!(bytes, payload(number), "torn: record {number}");
+                    assert!(
+                        number as usize == before + 1 || number as usize == before,
+                        "record {number} after {before}"
+                    );
+                    oracle.seen.borrow_mut().resize(number as usize, number);
+                    peek.consume();
+                    oracle.read.set(number as usize);
+                }
+                Err(TryPopError::Empty) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        consumer
+    };
+    let o2 = Rc::clone(&oracle);
+    world
+        .process_after(
+            "c",
+            move || consumer(&open, &open.attach().expect("a free slot")),
+            move |consumer| pop_all(consumer, &o),
+        )
+        .restarts(move || {
+            let me = again.attach().expect("a free slot");
+            let opened = again.consumer(&me).expect("a dead one's seat");
+            assert!(opened.owner_died(), "its first life had the seat");
+            assert_eq!(again.status().consumer.generation, 1);
+            pop_all(opened.into_inner(), &o2)
+        });
 }

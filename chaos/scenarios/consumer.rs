@@ -6,6 +6,7 @@ use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::owner::SeatState;
 use ownerdead::ring::spsc::{Config, Consumer, Producer, PushTimeoutError, Ring, TryPushError};
 use ownerdead::sync::time::now;
+use rand::RngExt;
 use std::time::Duration;
 
 const COMPLAINTS: [&str; 5] = [
@@ -17,7 +18,7 @@ const COMPLAINTS: [&str; 5] = [
 ];
 
 pub fn run(stage: &mut Stage) {
-    let ring = Ring::memfd(&many_slots(), &Config::new(4096)).expect("a ring");
+    let ring = Ring::memfd(&many_slots(), &Config::new(4096).wipe(stage.rng.random())).expect("a ring");
     let stamps = &shared(1)[0];
     let me = ring.attach().expect("a free slot");
     let mut writer = Writer { producer: ring.producer(&me).expect("a vacant seat").into_inner(), next: 1 };

@@ -31,5 +31,12 @@ fn main() -> std::io::Result<()> {
     write("ring_parser", "length", &[&poke(1, 0, 0xffff)[..], &[5, 10, 12]].concat())?;
     write("ring_parser", "padding", &[&poke(1, 0, 0xffff_ffff)[..], &[5, 10, 12]].concat())?;
     write("ring_parser", "tail", &[&poke(0, 16, 1 << 30)[..], &[5, 10, 3, 10, 1]].concat())?;
-    write("ring_parser", "seat", &[&poke(0, 48, 0x1_2000_0001)[..], &[3, 10, 1, 5, 10, 14, 0]].concat())
+    write("ring_parser", "seat", &[&poke(0, 48, 0x1_2000_0001)[..], &[3, 10, 1, 5, 10, 14, 0]].concat())?;
+    // All operations, on each kind of ring; a ring that fills up and wraps.
+    let all: Vec<u8> = (0..16).chain(0x80..0x90).flat_map(|operation| [operation, 40]).collect();
+    for kind in 0..4 {
+        write("ring_sequence", &format!("all_{kind}"), &[&[kind][..], &all].concat())?;
+    }
+    let laps: Vec<u8> = (0..40).flat_map(|round| [0, 50 + round, 0, round, 7, 11]).collect();
+    write("ring_sequence", "laps", &[&[3][..], &laps].concat())
 }

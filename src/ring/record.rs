@@ -23,15 +23,17 @@ pub(crate) struct Geometry {
     /// Invariant 1: a power of two, between 64 and 2^32.
     pub(crate) capacity: u64,
     pub(crate) checksum: bool,
+    /// Free space is zero: what was read, or never committed, is wiped.
+    pub(crate) wipe: bool,
 }
 
 impl Geometry {
     pub(crate) const SMALLEST: u64 = 64;
     pub(crate) const LARGEST: u64 = 1 << 32;
 
-    pub(crate) fn new(capacity: u64, checksum: bool) -> Option<Self> {
+    pub(crate) fn new(capacity: u64, checksum: bool, wipe: bool) -> Option<Self> {
         let allowed = capacity.is_power_of_two() && (Self::SMALLEST..=Self::LARGEST).contains(&capacity);
-        allowed.then_some(Self { capacity, checksum })
+        allowed.then_some(Self { capacity, checksum, wipe })
     }
 
     /// Offset of a position in the ring's bytes.
@@ -97,7 +99,7 @@ mod tests {
     #[test]
     fn the_longest_record_fits_with_its_padding_wherever_it_starts() {
         for checksum in [false, true] {
-            let geometry = Geometry::new(256, checksum).unwrap();
+            let geometry = Geometry::new(256, checksum, false).unwrap();
             let size = geometry.record(geometry.longest());
             for position in (0..512).step_by(8) {
                 assert!(geometry.padding(position, size) + size <= 256, "at {position}");
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn a_capacity_that_is_no_power_of_two_or_out_of_bounds_is_refused() {
         for capacity in [0, 1, 32, 63, 65, 384, (1 << 32) + 1, 1 << 33, u64::MAX] {
-            assert_eq!(Geometry::new(capacity, true), None, "{capacity}");
+            assert_eq!(Geometry::new(capacity, true, false), None, "{capacity}");
         }
     }
 }

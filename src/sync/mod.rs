@@ -50,6 +50,9 @@ pub mod atomic {
 /// Cells for what is not an atomic: payload that an index or a lock protects.
 pub mod cell {
     pub use super::backend::cell::{Granule, SharedCell};
+    /// In place, for memory whose writers are trusted. A model has no bytes in place.
+    #[cfg(not(any(loom, shuttle)))]
+    pub use super::backend::cell::{bytes, bytes_mut};
 }
 
 /// The thread's robust list, by which the kernel tells of its death.

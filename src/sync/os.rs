@@ -105,6 +105,34 @@ pub(super) mod cell {
         }
     }
 
+    /// The first `len` bytes of `granules`, in place.
+    ///
+    /// # Safety
+    /// `len` is at most `8 * granules.len()`, and nobody, in any process, writes them for as long as the bytes are borrowed.
+    #[inline]
+    pub unsafe fn bytes(granules: &[Granule], len: usize) -> &[u8] {
+        debug_assert!(len <= size_of_val(granules));
+        // SAFETY: in bounds, by the caller's first promise; initialised, since any bytes are; not written meanwhile, by the second.
+        // The granules' interior is mutable, so that others may write it after.
+        unsafe { core::slice::from_raw_parts(granules.as_ptr().cast(), len) }
+    }
+
+    /// The same to write to.
+    ///
+    /// # Safety
+    /// `len` is at most `8 * granules.len()`, and nobody, in any process, reads or writes them for as long as the bytes are
+    /// borrowed.
+    #[inline]
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the granules' interior is mutable, and the caller promises that no one else has it"
+    )]
+    pub unsafe fn bytes_mut(granules: &[Granule], len: usize) -> &mut [u8] {
+        debug_assert!(len <= size_of_val(granules));
+        // SAFETY: as above; a granule is an atomic, so writing through a shared reference to it is allowed.
+        unsafe { core::slice::from_raw_parts_mut(granules.as_ptr().cast::<u8>().cast_mut(), len) }
+    }
+
     /// A value in shared memory that a lock protects. It gives pointers; whoever turns them into references answers for
     /// the lock.
     #[repr(transparent)]

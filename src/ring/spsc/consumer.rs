@@ -6,6 +6,7 @@ use super::{Corrupt, PopError, PopTimeoutError, Ring, Role, TryPopError, WaitPee
 use crate::owner::Attachment;
 use crate::ring::record::{Checksum, GRANULE, PADDING, SLEEPER};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::atomic::compiler_fence;
 use crate::sync::futex::{ALL, Word, wake};
 use crate::sync::{thread, time};
 use core::time::Duration;
@@ -41,7 +42,17 @@ impl Consumer {
         let head = ring.control.head.index.load(Relaxed) & !SLEEPER;
         let tail = ring.control.tail.index.load(Acquire) & !SLEEPER;
         check_indices(&ring.geometry, tail, head)?;
-        Ok(Self { ring, me, head, tail })
+        let mut consumer = Self { ring, me, head, tail };
+        if consumer.ring.geometry.wipe {
+            // Relaxed: as for the head. Beyond it the last consumer may have committed more than it had zeroed.
+            let read = consumer.ring.control.head.read.load(Relaxed);
+            // The same as the head if the last one closed; before it in a ring that nobody has read from.
+            if read > head {
+                check_indices(&consumer.ring.geometry, tail, read)?;
+                consumer.commit(read);
+            }
+        }
+        Ok(consumer)
     }
 
     /// Copies the next record into `payload` (what it held is replaced), commits it as read, and gives its kind.
@@ -128,6 +139,23 @@ impl Consumer {
     pub fn peek(&mut self) -> Result<Peek<'_>, TryPopError> {
         let found = self.find(self.head)?;
         Ok(Peek { consumer: self, found })
+    }
+
+    /// Commits all records that are there as read, without reading them; says how many bytes of the ring they took. In a ring
+    /// with wipe they are zeroed.
+    ///
+    /// # Errors
+    /// [`TryPopError`], but never that it is empty.
+    pub fn discard(&mut self) -> Result<u64, TryPopError> {
+        if !self.me.is_current() {
+            return Err(TryPopError::Forked);
+        }
+        self.refresh()?;
+        let dropped = self.tail - self.head;
+        if dropped > 0 {
+            self.commit(self.tail);
+        }
+        Ok(dropped)
     }
 
     /// Tells monitors that this side is alive though there is nothing to read.
@@ -218,25 +246,37 @@ impl Consumer {
             at += GRANULE;
         }
         payload.truncate(from + len);
-        if self.ring.geometry.checksum {
-            let mut checksum = Checksum::new(found.start, crate::ring::record::head(found.len, found.kind));
-            checksum.update(&payload[from..]);
-            let (expected, stored) = (checksum.finish(), self.ring.granule(at).load());
-            if stored != expected {
-                payload.truncate(from);
-                return Err(Corrupt {
-                    field: "the checksum of a record",
-                    found: stored,
-                    expected: format!("{expected:#x} at position {}", found.start),
-                });
-            }
+        let checked = self.check(found, &payload[from..]);
+        if checked.is_err() {
+            payload.truncate(from);
         }
-        Ok(())
+        checked
     }
 
-    /// Commits everything before `end` as read: one store.
+    /// Compares the checksum of a record, if it has one, with what its payload gives.
+    fn check(&self, found: &Found, payload: &[u8]) -> Result<(), Corrupt> {
+        if !self.ring.geometry.checksum {
+            return Ok(());
+        }
+        let mut checksum = Checksum::new(found.start, crate::ring::record::head(found.len, found.kind));
+        checksum.update(payload);
+        let (expected, stored) = (checksum.finish(), self.ring.granule(found.end - GRANULE).load());
+        if stored == expected {
+            return Ok(());
+        }
+        Err(Corrupt {
+            field: "the checksum of a record",
+            found: stored,
+            expected: format!("{expected:#x} at position {}", found.start),
+        })
+    }
+
+    /// Commits everything before `end` as read: one store. In a ring with wipe it is zeroed before the producer may have it.
     #[inline]
     fn commit(&mut self, end: u64) {
+        if self.ring.geometry.wipe {
+            self.commit_and_wipe(end);
+        }
         self.head = end;
         // Release: the reads before it, so that the producer does not overwrite what is still read. A swap, so that a sleeper's
         // bit is seen, however late it was set.
@@ -246,6 +286,16 @@ impl Consumer {
             wake(Word::Low(&self.ring.control.head.index), ALL);
         }
         self.ring.control.head.beat();
+    }
+
+    #[cold]
+    fn commit_and_wipe(&mut self, end: u64) {
+        // Relaxed: for the next consumer, which acquires all that this one did.
+        self.ring.control.head.read.store(end, Relaxed);
+        // Committed before it is zeroed: a death in between must not deliver zeroes. The processor keeps a thread's own stores in
+        // order for who comes after its death; this keeps the compiler from turning them round.
+        compiler_fence(Release);
+        self.ring.wipe(self.head, end);
     }
 }
 
@@ -292,6 +342,23 @@ impl Peek<'_> {
     pub fn copy_to(&self, payload: &mut Vec<u8>) -> Result<(), Corrupt> {
         payload.clear();
         self.consumer.copy(&self.found, payload)
+    }
+
+    /// Its payload, in place, after a look at its checksum.
+    ///
+    /// # Errors
+    /// [`Corrupt`], if the checksum is wrong.
+    ///
+    /// # Safety
+    /// Every process that can write the segment follows the ring's protocol: then nobody writes the record before it is
+    /// committed as read. See `docs/trust.md`.
+    #[cfg(not(model))]
+    pub unsafe fn as_bytes(&self) -> Result<&[u8], Corrupt> {
+        let ring = &self.consumer.ring;
+        // SAFETY: `find` saw that the record lies within the ring, and by the caller's promise nobody writes it.
+        let bytes = unsafe { crate::sync::cell::bytes(ring.payload(self.found.start, self.len()), self.len()) };
+        self.consumer.check(&self.found, bytes)?;
+        Ok(bytes)
     }
 
     /// Commits it as read.

@@ -13,7 +13,7 @@
 //! ```text
 //! body + 0      capacity, flags                       fixed at birth
 //!      + 128    tail | heartbeat of the producer      written by the producer
-//!      + 256    head | heartbeat of the consumer      written by the consumer
+//!      + 256    head | heartbeat of the consumer | read, in a ring with wipe: written by the consumer
 //!      + 384    seat of the producer: right, generation
 //!      + 512    seat of the consumer: right, generation
 //!      + 640    gate, always 0
@@ -26,6 +26,10 @@
 //! |---|---|---|
 //! | tail, swap Release, by the producer | tail, Acquire, by the consumer | the records before it |
 //! | head, swap Release, by the consumer | head, Acquire, by the producer | that the bytes before it were read |
+//!
+//! In a ring with wipe ([`Config::wipe`]) what has been read is zeroed before the producer may have its place. A record that is
+//! half zeroed must not be delivered again, so reading it off takes three steps: `read` moves past it, which commits it; its
+//! bytes are zeroed; `head` follows. Whoever takes over from a consumer that died in between finishes that.
 //!
 //! A side that sleeps sets a bit in the index that the other side moves; the other publishes by a swap, which shows it that bit.
 //! So no fence is needed between publishing and looking for sleepers: they are one access.
@@ -52,22 +56,34 @@ use crate::sync::atomic::Ordering::{Acquire, Relaxed};
 use crate::sync::cell::Granule;
 use crate::sync::shm::Shared;
 
-/// Capacity of a ring, and whether its records have checksums.
+/// Capacity of a ring, whether its records have checksums, and whether it keeps what was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     capacity: usize,
     checksum: bool,
+    wipe: bool,
 }
 
 impl Config {
-    /// A ring of `capacity` bytes, a power of two between 64 and 2^32. Records have checksums unless said otherwise.
+    /// A ring of `capacity` bytes, a power of two between 64 and 2^32. Unless said otherwise, records have checksums and are not
+    /// wiped.
     pub const fn new(capacity: usize) -> Self {
-        Self { capacity, checksum: true }
+        Self { capacity, checksum: true, wipe: false }
     }
 
     /// Whether each record carries a CRC-32, checked when it is read.
     pub const fn checksum(mut self, on: bool) -> Self {
         self.checksum = on;
+        self
+    }
+
+    /// For secrets: whether what was read, or reserved and dropped, is zeroed in the ring, before anybody else could have its
+    /// place. What a producer had written when it died is zeroed by the next one, what a consumer had read when it died by the
+    /// next one too. Opening the producer's seat costs a pass over the free space.
+    ///
+    /// What nobody reads stays: [`Consumer::discard`] it. What was copied out is the caller's to wipe.
+    pub const fn wipe(mut self, on: bool) -> Self {
+        self.wipe = on;
         self
     }
 }
@@ -80,12 +96,15 @@ pub(crate) struct Side {
     index: AtomicU64,
     /// Counts the operations of that side, over all its generations. Relaxed: for people and monitors.
     heartbeat: AtomicU64,
+    /// The consumer's, in a ring with wipe: up to where records are committed as read; what lies between the index and this is
+    /// being zeroed. Relaxed: only consumers look at it, one after the other.
+    read: AtomicU64,
 }
 
 impl Side {
     #[cfg(model)]
     fn new() -> Self {
-        Self { index: AtomicU64::new(0), heartbeat: AtomicU64::new(0) }
+        Self { index: AtomicU64::new(0), heartbeat: AtomicU64::new(0), read: AtomicU64::new(0) }
     }
 
     /// One more operation. A plain load and store: only the side itself writes it.
@@ -181,6 +200,8 @@ pub struct Status {
     pub capacity: u64,
     /// Whether records have checksums.
     pub checksum: bool,
+    /// Whether what was read is wiped.
+    pub wipe: bool,
     /// Position up to which records are committed, in bytes since the ring's birth.
     pub write_index: u64,
     /// Position up to which they are committed as read.
@@ -218,7 +239,8 @@ impl Ring {
     /// If the configuration is not allowed.
     #[cfg(model)]
     pub fn private(config: &Config, slots: usize) -> Self {
-        let geometry = Geometry::new(config.capacity as u64, config.checksum).expect("an allowed capacity");
+        let geometry =
+            Geometry::new(config.capacity as u64, config.checksum, config.wipe).expect("an allowed capacity");
         Self {
             table: Table::private(slots),
             control: Shared::new(Control::new()),
@@ -318,6 +340,7 @@ impl Ring {
         Status {
             capacity: self.geometry.capacity,
             checksum: self.geometry.checksum,
+            wipe: self.geometry.wipe,
             write_index,
             read_index,
             used: write_index.wrapping_sub(read_index),
@@ -329,6 +352,20 @@ impl Ring {
     /// Bytes that the longest payload may have.
     pub fn longest_payload(&self) -> usize {
         self.geometry.longest() as usize
+    }
+
+    /// The granules that hold the payload, of `len` bytes, of the record at `start`.
+    #[cfg(not(model))]
+    pub(crate) fn payload(&self, start: u64, len: usize) -> &[Granule] {
+        let from = (self.geometry.offset(start + GRANULE) / GRANULE) as usize;
+        &self.granules[from..from + len.div_ceil(GRANULE as usize)]
+    }
+
+    /// Zeroes the bytes between two positions.
+    pub(crate) fn wipe(&self, from: u64, to: u64) {
+        for position in (from..to).step_by(GRANULE as usize) {
+            self.granule(position).store(0);
+        }
     }
 
     #[inline]

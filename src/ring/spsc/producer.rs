@@ -39,6 +39,10 @@ impl Producer {
         let tail = ring.control.tail.index.load(Relaxed) & !SLEEPER;
         let head = ring.control.head.index.load(Acquire) & !SLEEPER;
         check_indices(&ring.geometry, tail, head)?;
+        if ring.geometry.wipe {
+            // What the last producer had written when it died.
+            ring.wipe(tail, head + ring.geometry.capacity);
+        }
         Ok(Self { ring, me, tail, head })
     }
 
@@ -121,7 +125,7 @@ impl Producer {
         for granule in 0..(len as u64).div_ceil(GRANULE) {
             self.ring.granule(room.start + GRANULE * (1 + granule)).store(0);
         }
-        Ok(Reservation { producer: self, room, kind, len })
+        Ok(Reservation { producer: self, room, kind, len, committed: false })
     }
 
     /// Tells monitors that this side is alive though it has nothing to push.
@@ -249,6 +253,17 @@ pub struct Reservation<'p> {
     room: Room,
     kind: u32,
     len: usize,
+    committed: bool,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let producer = &self.producer;
+        if self.committed || !producer.ring.geometry.wipe || thread::dying() || !producer.me.is_current() {
+            return;
+        }
+        producer.ring.wipe(producer.tail, self.room.start + self.room.size);
+    }
 }
 
 impl core::fmt::Debug for Room {
@@ -275,11 +290,23 @@ impl Reservation<'_> {
         bytes.len()
     }
 
+    /// The payload, in place, to write to.
+    ///
+    /// # Safety
+    /// Every process that can write the segment follows the ring's protocol: then nobody else reads or writes the record before
+    /// it is committed. See `docs/trust.md`.
+    #[cfg(not(model))]
+    pub unsafe fn as_bytes_mut(&mut self) -> &mut [u8] {
+        let ring = &self.producer.ring;
+        // SAFETY: `room` has found place for the record within the ring, and by the caller's promise nobody else touches it.
+        unsafe { crate::sync::cell::bytes_mut(ring.payload(self.room.start, self.len), self.len) }
+    }
+
     /// Commits the record.
     ///
     /// # Errors
     /// [`TryPushError::Forked`], in a child that was forked since.
-    pub fn commit(self) -> Result<(), TryPushError> {
+    pub fn commit(mut self) -> Result<(), TryPushError> {
         if !self.producer.me.is_current() {
             return Err(TryPushError::Forked);
         }
@@ -296,8 +323,8 @@ impl Reservation<'_> {
             }
             ring.granule(self.room.start + GRANULE * (1 + granules)).store(checksum.finish());
         }
-        let end = self.room.start + self.room.size;
-        self.producer.publish(end);
+        self.committed = true;
+        self.producer.publish(self.room.start + self.room.size);
         Ok(())
     }
 

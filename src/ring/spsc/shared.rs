@@ -9,6 +9,7 @@ use crate::sync::atomic::Ordering::Relaxed;
 /// Where the records begin.
 const RECORDS: usize = 4096;
 const CHECKSUM: u64 = 1;
+const WIPE: u64 = 2;
 
 const _: () = {
     use core::mem::offset_of;
@@ -66,7 +67,9 @@ impl core::fmt::Display for RingError {
                 Geometry::SMALLEST,
                 Geometry::LARGEST
             ),
-            Self::Flags { found } => write!(f, "the ring's flags are {found:#x}, expected 0 or {CHECKSUM:#x}"),
+            Self::Flags { found } => {
+                write!(f, "the ring's flags are {found:#x}, expected some of {:#x}", CHECKSUM | WIPE)
+            }
             Self::Differs { field, found, expected } => {
                 write!(
                     f,
@@ -93,7 +96,7 @@ from!(OpenError => Open, CreateError => Create, OpenOrCreateError => OpenOrCreat
 impl Config {
     fn geometry(&self) -> Result<Geometry, RingError> {
         let capacity = self.capacity as u64;
-        Geometry::new(capacity, self.checksum).ok_or(RingError::Capacity { found: capacity })
+        Geometry::new(capacity, self.checksum, self.wipe).ok_or(RingError::Capacity { found: capacity })
     }
 }
 
@@ -106,7 +109,8 @@ fn init(geometry: Geometry) -> impl Fn(&Body) {
         let control = body.place::<Control>(0).expect("the body holds the control words");
         // Relaxed: nobody sees the segment before it has a name. All else is zero: vacant seats, an empty ring.
         control.config[0].store(geometry.capacity, Relaxed);
-        control.config[1].store(if geometry.checksum { CHECKSUM } else { 0 }, Relaxed);
+        let flag = |on, flag| if on { flag } else { 0 };
+        control.config[1].store(flag(geometry.checksum, CHECKSUM) | flag(geometry.wipe, WIPE), Relaxed);
     }
 }
 
@@ -153,6 +157,9 @@ impl Ring {
         if ring.geometry.checksum != geometry.checksum {
             return differs("checksum setting", ring.geometry.checksum.into(), geometry.checksum.into());
         }
+        if ring.geometry.wipe != geometry.wipe {
+            return differs("wipe setting", ring.geometry.wipe.into(), geometry.wipe.into());
+        }
         Ok((ring, created))
     }
 
@@ -164,10 +171,11 @@ impl Ring {
         let control = segment.body::<Control>(0)?;
         // Relaxed: written before the segment had a name. Read once: from here on only the private copy counts.
         let (capacity, flags) = (control.config[0].load(Relaxed), control.config[1].load(Relaxed));
-        if flags & !CHECKSUM != 0 {
+        if flags & !(CHECKSUM | WIPE) != 0 {
             return Err(RingError::Flags { found: flags });
         }
-        let geometry = Geometry::new(capacity, flags & CHECKSUM != 0).ok_or(RingError::Capacity { found: capacity })?;
+        let geometry = Geometry::new(capacity, flags & CHECKSUM != 0, flags & WIPE != 0)
+            .ok_or(RingError::Capacity { found: capacity })?;
         let granules = segment.body_slice(RECORDS, (geometry.capacity / GRANULE) as usize)?;
         Ok(Self { table: segment.table(), control, granules, geometry, segment })
     }

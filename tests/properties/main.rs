@@ -1,0 +1,40 @@
+//! Sequences of operations on the real structures, in step with plain models: a queue, and state machines.
+#![cfg(not(model))]
+
+mod mutex;
+mod ring;
+
+use proptest::prelude::*;
+use ring::{Config, Operation, Pair};
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let len = 0usize..140;
+    prop_oneof![
+        4 => len.clone().prop_map(Operation::Push),
+        1 => prop::collection::vec(len.clone(), 0..6).prop_map(Operation::PushBatch),
+        2 => (len, any::<bool>()).prop_map(|(len, commit)| Operation::Reserve { len, commit }),
+        4 => Just(Operation::Pop),
+        1 => (0usize..5).prop_map(Operation::PopBatch),
+        2 => any::<bool>().prop_map(|consume| Operation::Peek { consume }),
+        1 => any::<bool>().prop_map(|producer| Operation::Reopen { producer }),
+        1 => any::<bool>().prop_map(|producer| Operation::DieAs { producer }),
+        1 => Just(Operation::Discard),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_ring_is_a_queue(
+        checksum: bool,
+        wipe: bool,
+        operations in prop::collection::vec(operation(), 1..80),
+    ) {
+        let mut pair = Pair::new(&Config { checksum, wipe });
+        for operation in &operations {
+            pair.step(operation);
+        }
+        pair.finish();
+    }
+}
