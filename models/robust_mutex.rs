@@ -111,6 +111,14 @@ fn three_with_one_death() {
     });
 }
 
+/// Has the lock. The guard borrows both mutex and attachment, and goes with its process: they are leaked, a few bytes for each
+/// execution.
+fn attach_and_lock(mutex: RobustMutex<Pair>) -> Guard<'static, Pair> {
+    let mutex: &'static RobustMutex<Pair> = Box::leak(Box::new(mutex));
+    let me: &'static Attachment = Box::leak(Box::new(mutex.attach().expect("a free slot")));
+    mutex.lock(me).expect("a free lock")
+}
+
 /// As `everybody_locks`, but `a` has the lock from the start. A bound on pre-emptions is spent on what follows.
 fn everybody_wants_what_a_has(world: &mut World, others: &[&'static str]) {
     let mutex = RobustMutex::private(others.len() + 1, ZERO);
@@ -118,12 +126,7 @@ fn everybody_wants_what_a_has(world: &mut World, others: &[&'static str]) {
     let (locked, a_oracle) = (mutex.clone(), Rc::clone(&oracle));
     world.process_after(
         "a",
-        move || {
-            // The guard borrows both, and goes with its process: they are leaked, a few bytes for each execution.
-            let mutex: &'static RobustMutex<Pair> = Box::leak(Box::new(locked));
-            let me: &'static Attachment = Box::leak(Box::new(mutex.attach().expect("a free slot")));
-            mutex.lock(me).expect("a free lock")
-        },
+        move || attach_and_lock(locked),
         move |mut guard| {
             a_oracle.enter(false);
             a_oracle.change(&mut guard);
@@ -193,15 +196,7 @@ fn the_same_tid_in_the_same_slot_is_not_the_dead_holder() {
         let oracle = Rc::new(Oracle::default());
         let (locked, again) = (mutex.clone(), mutex.clone());
         world
-            .process_after(
-                "a",
-                move || {
-                    let mutex: &'static RobustMutex<Pair> = Box::leak(Box::new(locked));
-                    let me: &'static Attachment = Box::leak(Box::new(mutex.attach().expect("a free slot")));
-                    mutex.lock(me).expect("a free lock")
-                },
-                |guard| drop(guard),
-            )
+            .process_after("a", move || attach_and_lock(locked), drop)
             // It attaches, and leaves the lock alone.
             .restarts(move || again.attach().ok())
             .with_tid_again(1000);
@@ -267,15 +262,7 @@ fn unrepaired_it_is_not_recoverable_for_all_sleepers() {
     Sweep::new("mutex_not_recoverable_for_all").victims(&["a"]).preemptions(1, 1).run(|world| {
         let mutex = RobustMutex::private(4, ZERO);
         let locked = mutex.clone();
-        world.process_after(
-            "a",
-            move || {
-                let mutex: &'static RobustMutex<Pair> = Box::leak(Box::new(locked));
-                let me: &'static Attachment = Box::leak(Box::new(mutex.attach().expect("a free slot")));
-                mutex.lock(me).expect("a free lock")
-            },
-            |guard| drop(guard),
-        );
+        world.process_after("a", move || attach_and_lock(locked), drop);
         everybody_gives_up(world, &mutex, &Rc::default(), &["b", "c", "d"]);
     });
 }
