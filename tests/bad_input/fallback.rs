@@ -145,19 +145,22 @@ fn a_futex_mutex_that_sleeps_the_old_way_is_told_of_an_unlock() {
         return;
     }
     for error in ERRORS {
-        let mutex = FutexMutex::memfd(&Options::new(), 7u64).unwrap();
-        let (holds, unlock) = (Gate::new(), Gate::new());
-        let mut holder = spawn(|| {
-            let mut guard = mutex.lock();
-            holds.open();
-            unlock.wait();
-            *guard = 8;
+        crate::row::in_a_process("the old way", || {
+            let mutex = FutexMutex::memfd(&Options::new(), 7u64).unwrap();
+            let (holds, unlock) = (Gate::new(), Gate::new());
+            let mut holder = spawn(|| {
+                let mut guard = mutex.lock();
+                holds.open();
+                unlock.wait();
+                *guard = 8;
+            });
+            holds.wait();
+            let mut sleeper = without_waitv(error, || assert_eq!(*mutex.lock(), 8));
+            sleeps_the_old_way(&sleeper);
+            unlock.open();
+            sleeper.succeeds();
+            holder.succeeds();
+            String::new()
         });
-        holds.wait();
-        let mut sleeper = without_waitv(error, || assert_eq!(*mutex.lock(), 8));
-        sleeps_the_old_way(&sleeper);
-        unlock.open();
-        sleeper.succeeds();
-        holder.succeeds();
     }
 }

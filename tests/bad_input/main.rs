@@ -2,7 +2,8 @@
 //!
 //! A row of the table in `docs/errors.md` is a bad input and the error it gives. Each row runs in a process of its own, which must
 //! end well: no panic, no fault, no hang. It spoils something, sees the error, and then sees that an honest handle on the same
-//! segment still works.
+//! segment still works. Nothing is attached in the test process itself: what a process has found out of its kernel, once, is
+//! inherited by the rows.
 #![cfg(not(model))]
 
 mod environment;

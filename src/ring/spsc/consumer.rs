@@ -47,7 +47,7 @@ impl Consumer {
             // Relaxed: as for the head. Beyond it the last consumer may have committed more than it had zeroed. The same as the
             // head if the last one closed; before it in a ring that nobody has read from.
             read = head.max(ring.control.head.read.load(Relaxed));
-            if read > tail || read % GRANULE != 0 {
+            if read > tail || !read.is_multiple_of(GRANULE) {
                 let expected = format!("a multiple of 8, at most the write index {tail:#x}");
                 return Err(Corrupt { field: "the index up to which records were read", found: read, expected });
             }
