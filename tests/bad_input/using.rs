@@ -10,6 +10,9 @@ use std::time::Duration;
 
 const CAPACITY: usize = 1024;
 
+/// An operation, and the text of its error.
+type Use = fn(&mut Pair) -> Result<(), String>;
+
 /// Both handles of one ring.
 struct Pair {
     ring: Ring,
@@ -38,7 +41,7 @@ fn still_works(it: &mut Pair, waiting: usize) {
 
 /// Pushes `before` records, changes words, and sees the same error from each of `uses`, none of which changes anything. Once
 /// the words are put back, the ring is whole.
-fn changed(checksum: bool, before: usize, changes: &[(u64, u64)], uses: &[fn(&mut Pair) -> Result<(), String>]) -> Got {
+fn changed(checksum: bool, before: usize, changes: &[(u64, u64)], uses: &[Use]) -> Got {
     let mut it = pair(checksum);
     for number in 0..before {
         it.producer.try_push(number as u32, &[b'x'; 16]).unwrap();
@@ -65,7 +68,7 @@ fn text<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<(), String> {
     result.map(drop).map_err(|error| error.to_string())
 }
 
-const PUSHES: &[fn(&mut Pair) -> Result<(), String>] = &[
+const PUSHES: &[Use] = &[
     |it| text(it.producer.try_push(0, b"")),
     |it| text(it.producer.push(0, b"")),
     |it| text(it.producer.push_timeout(0, b"", Duration::MAX)),
@@ -73,7 +76,7 @@ const PUSHES: &[fn(&mut Pair) -> Result<(), String>] = &[
     |it| text(it.producer.reserve(0, 8)),
 ];
 
-const POPS: &[fn(&mut Pair) -> Result<(), String>] = &[
+const POPS: &[Use] = &[
     |it| text(it.consumer.try_pop(&mut Vec::new())),
     |it| text(it.consumer.pop(&mut Vec::new())),
     |it| text(it.consumer.pop_timeout(&mut Vec::new(), Duration::MAX)),
@@ -82,7 +85,7 @@ const POPS: &[fn(&mut Pair) -> Result<(), String>] = &[
 ];
 
 /// A peek shows the record; it is the copy that fails.
-const COPIES: &[fn(&mut Pair) -> Result<(), String>] = &[
+const COPIES: &[Use] = &[
     |it| text(it.consumer.try_pop(&mut Vec::new())),
     |it| text(it.consumer.pop_batch(9, |_, _| panic!("a record that is none"))),
     |it| {
@@ -98,7 +101,7 @@ const COPIES: &[fn(&mut Pair) -> Result<(), String>] = &[
     },
 ];
 
-const TOO_LARGE: &[fn(&mut Pair) -> Result<(), String>] = &[
+const TOO_LARGE: &[Use] = &[
     |it| text(it.producer.try_push(0, &[0; CAPACITY])),
     |it| text(it.producer.push(0, &[0; CAPACITY])),
     |it| text(it.producer.push_timeout(0, &[0; CAPACITY], Duration::MAX)),
@@ -107,7 +110,7 @@ const TOO_LARGE: &[fn(&mut Pair) -> Result<(), String>] = &[
 ];
 
 /// A call sleeps, or is about to, and a peer changes a word without a wake; the call looks again by itself.
-fn while_asleep(full: bool, at: u64, value: u64, using: fn(&mut Pair) -> Result<(), String>) -> Got {
+fn while_asleep(full: bool, at: u64, value: u64, using: Use) -> Got {
     let mut it = pair(true);
     let waiting = if full { FULL } else { 0 };
     for number in 0..waiting {
