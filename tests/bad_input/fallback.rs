@@ -33,7 +33,7 @@ fn without_waitv(error: i32, body: impl FnOnce()) -> Child {
 
 /// Waits until the child sleeps in the older call. (It is seen again and again: each sleep lasts a millisecond.)
 fn sleeps_the_old_way(child: &Child) {
-    let path = format!("/proc/{}/syscall", child.pid());
+    let path = format!("/proc/{}/syscall", child.pid);
     loop {
         match std::fs::read_to_string(&path) {
             Ok(call) if call.split(' ').next() == Some(FUTEX) => return,

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// A child that is killed when this is dropped, unless it was waited for.
 pub struct Child {
-    pid: Pid,
+    pub pid: Pid,
     waited: bool,
 }
 
@@ -30,10 +30,6 @@ pub fn spawn(body: impl FnOnce()) -> Child {
 }
 
 impl Child {
-    pub fn pid(&self) -> Pid {
-        self.pid
-    }
-
     pub fn kill(&mut self) {
         nix::sys::signal::kill(self.pid, Signal::SIGKILL).expect("kill");
         waitpid(self.pid, None).expect("wait");
