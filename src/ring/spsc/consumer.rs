@@ -42,15 +42,20 @@ impl Consumer {
         let head = ring.control.head.index.load(Relaxed) & !SLEEPER;
         let tail = ring.control.tail.index.load(Acquire) & !SLEEPER;
         check_indices(&ring.geometry, tail, head)?;
-        let mut consumer = Self { ring, me, head, tail };
-        if consumer.ring.geometry.wipe {
-            // Relaxed: as for the head. Beyond it the last consumer may have committed more than it had zeroed.
-            let read = consumer.ring.control.head.read.load(Relaxed);
-            // The same as the head if the last one closed; before it in a ring that nobody has read from.
-            if read > head {
-                check_indices(&consumer.ring.geometry, tail, read)?;
-                consumer.commit(read);
+        let mut read = head;
+        if ring.geometry.wipe {
+            // Relaxed: as for the head. Beyond it the last consumer may have committed more than it had zeroed. The same as the
+            // head if the last one closed; before it in a ring that nobody has read from.
+            read = head.max(ring.control.head.read.load(Relaxed));
+            if read > tail || !read.is_multiple_of(GRANULE) {
+                let expected = format!("a multiple of 8, at most the write index {tail:#x}");
+                return Err(Corrupt { field: "the index up to which records were read", found: read, expected });
             }
+        }
+        // Not before all is checked: dropping a consumer gives the seat up, and so does the caller where there is none.
+        let mut consumer = Self { ring, me, head, tail };
+        if read > head {
+            consumer.commit(read);
         }
         Ok(consumer)
     }
@@ -203,7 +208,7 @@ impl Consumer {
                     return Err(Corrupt {
                         field: "the end of a padding record",
                         found: position + padding,
-                        expected: format!("before the write index {}", self.tail),
+                        expected: format!("before the write index {:#x}", self.tail),
                     }
                     .into());
                 }
@@ -215,7 +220,7 @@ impl Consumer {
                 return Err(Corrupt {
                     field: "the length of a record",
                     found: len.into(),
-                    expected: format!("a record of at most {room} bytes, all in, at position {position}"),
+                    expected: format!("a record of at most {room:#x} bytes, all in, at position {position:#x}"),
                 }
                 .into());
             }
@@ -267,7 +272,7 @@ impl Consumer {
         Err(Corrupt {
             field: "the checksum of a record",
             found: stored,
-            expected: format!("{expected:#x} at position {}", found.start),
+            expected: format!("{expected:#x} at position {:#x}", found.start),
         })
     }
 

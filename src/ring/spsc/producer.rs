@@ -233,7 +233,7 @@ fn refused(error: TryPushError) -> PushTimeoutError {
 
 /// An index that only ever grows has shrunk.
 pub(super) fn went_back(field: &'static str, found: u64, before: u64) -> Corrupt {
-    Corrupt { field, found, expected: format!("no less than {before}, where it was") }
+    Corrupt { field, found, expected: format!("no less than {before:#x}, where it was") }
 }
 
 impl Drop for Producer {
