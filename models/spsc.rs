@@ -134,6 +134,32 @@ fn a_full_ring_wraps() {
     Sweep::new("spsc_wrap").victims(&["p", "c"]).preemptions(2, 1).run(|world| both(world, &SMALL, 4));
 }
 
+#[test]
+fn who_looks_from_outside_sees_indices_that_belong_together() {
+    Sweep::new("spsc_status").preemptions(3, 3).run(|world| {
+        let ring = Ring::private(&BARE, 1);
+        let open = ring.clone();
+        world.process_after(
+            "both",
+            move || {
+                let me = open.attach().expect("a free slot");
+                (producer(&open, &me), consumer(&open, &me))
+            },
+            |(mut producer, mut consumer)| {
+                for number in 1..=3 {
+                    producer.try_push(number, &payload(number)).expect("room");
+                    assert_eq!(consumer.try_pop(&mut Vec::new()), Ok(number));
+                }
+                (producer, consumer)
+            },
+        );
+        world.process("w", move || {
+            let status = ring.status();
+            assert!(status.used <= status.capacity, "{status:?}");
+        });
+    });
+}
+
 /// `n` takes the seat of the producer `p` over once `p` is dead, and pushes one record more.
 fn add_next_producer(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>) {
     let (attach, ring, oracle) = (ring.clone(), ring.clone(), Rc::clone(oracle));

@@ -193,7 +193,7 @@ impl<H> Opened<H> {
     }
 }
 
-/// What a ring looks like from outside; each field was read at a moment of its own.
+/// What a ring looks like from outside. The indices belong together; all else was read at moments of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Status {
     /// Bytes for records.
@@ -333,10 +333,7 @@ impl Ring {
             state: self.seat(role).look_in(&self.table).state,
             heartbeat: side.heartbeat.load(Relaxed),
         };
-        let index = |side: &Side| side.index.load(Acquire) & !SLEEPER;
-        // The read index first: it never passes a write index read later.
-        let read_index = index(&self.control.head);
-        let write_index = index(&self.control.tail);
+        let (read_index, write_index) = self.indices();
         Status {
             capacity: self.geometry.capacity,
             checksum: self.geometry.checksum,
@@ -347,6 +344,25 @@ impl Ring {
             producer: seat(Role::Producer, &self.control.tail),
             consumer: seat(Role::Consumer, &self.control.head),
         }
+    }
+
+    /// Both indices as they were at one moment, if the consumer lets us: the read index stood still while the write index was
+    /// read. Otherwise the write index counts up to a full ring.
+    fn indices(&self) -> (u64, u64) {
+        /// A consumer that moves on each time is at work; only a hostile one could do so for ever.
+        const LOOKS: u32 = 16;
+        let index = |side: &Side| side.index.load(Acquire) & !SLEEPER;
+        let mut read = index(&self.control.head);
+        let mut write = 0;
+        for _ in 0..LOOKS {
+            write = index(&self.control.tail);
+            let again = index(&self.control.head);
+            if again == read {
+                return (read, write);
+            }
+            read = again;
+        }
+        (read, write.clamp(read, read.saturating_add(self.geometry.capacity)))
     }
 
     /// Bytes that the longest payload may have.
