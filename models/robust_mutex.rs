@@ -248,6 +248,30 @@ fn everybody_gives_up(world: &mut World, mutex: &RobustMutex<Pair>, oracle: &Rc<
     }
 }
 
+/// The dead one's slot is taken again, by one who takes the lock over: its right must not be judged by what the slot was before.
+#[test]
+fn who_takes_over_from_its_own_former_life_is_alive() {
+    Sweep::new("mutex_slot_again").victims(&["a"]).preemptions(3, 3).run(|world| {
+        let mutex = RobustMutex::private(2, ZERO);
+        let oracle = Rc::new(Oracle::default());
+        let (locked, again, attach) = (mutex.clone(), mutex.clone(), mutex.clone());
+        let (a_oracle, b_oracle) = (Rc::clone(&oracle), oracle);
+        world.process_after("a", move || attach_and_lock(locked), drop).restarts(move || {
+            let me = again.attach().expect("the slot of its former life");
+            once(&again, &me, &a_oracle);
+            me
+        });
+        world.process_after(
+            "b",
+            move || attach.attach().expect("a free slot"),
+            move |me| {
+                once(&mutex, &me, &b_oracle);
+                me
+            },
+        );
+    });
+}
+
 #[test]
 fn unrepaired_it_is_not_recoverable() {
     Sweep::new("mutex_not_recoverable").victims(&["a"]).preemptions(2, 1).run(|world| {

@@ -10,11 +10,12 @@
 //!
 //! Environment: `OWNERDEAD_TIER` (`quick`, the default, or `full`), `OWNERDEAD_KILL` (`process@operation`, or `process@sN` for
 //! the sleep of number N; `process#1` for a restarted one; two of them separated by a comma: explore with these deaths alone),
-//! `OWNERDEAD_SEED` (shuttle), `OWNERDEAD_BUDGET` (seconds that a sweep may take).
+//! `OWNERDEAD_SEED` (shuttle), `OWNERDEAD_BUDGET` (seconds that a sweep may take), `OWNERDEAD_SITES` and `OWNERDEAD_WEAKEN` (see
+//! `ci/orderings.sh`).
 
 use super::report::{Line, State};
 use crate::sync::kernel::{self, Body, DeathPlace, Kill, When};
-use crate::sync::rt;
+use crate::sync::{mutant, rt};
 use core::cell::RefCell;
 use core::time::Duration;
 use std::any::Any;
@@ -177,6 +178,7 @@ impl Sweep {
         };
         let result = catch_unwind(AssertUnwindSafe(|| run.sweep_all()));
         let covered = run.covered();
+        mutant::finish_sweep(run.sweep.name);
         match result {
             Ok(Ok(())) => run.emit(State::Pass, 0, &covered),
             Ok(Err(OutOfTime { at })) => {

@@ -69,11 +69,11 @@ macro_rules! lock_errors {
                     Self::NotRecoverable => {
                         f.write_str("not recoverable: a holder died and nobody repaired what it guards; make a new mutex")
                     }
-                    Self::Deadlock => f.write_str("this thread holds the lock already"),
+                    Self::Deadlock => f.write_str("this thread holds the lock already: drop its guard first"),
                     Self::Forked => f.write_str("the attachment is the parent's, and this is a forked child: attach anew"),
                     Self::WrongSegment => f.write_str("the attachment is to another segment: attach to the mutex's own"),
                     Self::Corrupt { field, found, expected } => {
-                        write!(f, "the segment is damaged: {field} is {found:#x}, expected {expected}")
+                        write!(f, "the segment is damaged: {field} is {found:#x}, expected {expected}; make it anew")
                     }
                     $(Self::$extra => f.write_str($extra_text),)?
                 }

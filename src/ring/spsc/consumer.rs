@@ -44,15 +44,20 @@ impl Consumer {
         let head = ring.control.head.index.load(Relaxed) & !SLEEPER;
         let tail = ring.control.tail.index.load(Acquire) & !SLEEPER;
         check_indices(&ring.geometry, tail, head)?;
-        let mut consumer = Self { ring, me, head, tail, scratch: Vec::new() };
-        if consumer.ring.geometry.wipe {
-            // Relaxed: as for the head. Beyond it the last consumer may have committed more than it had zeroed.
-            let read = consumer.ring.control.head.read.load(Relaxed);
-            // The same as the head if the last one closed; before it in a ring that nobody has read from.
-            if read > head {
-                check_indices(&consumer.ring.geometry, tail, read)?;
-                consumer.commit(read);
+        let mut read = head;
+        if ring.geometry.wipe {
+            // Relaxed: as for the head. Beyond it the last consumer may have committed more than it had zeroed. The same as the
+            // head if the last one closed; before it in a ring that nobody has read from.
+            read = head.max(ring.control.head.read.load(Relaxed));
+            if read > tail || !read.is_multiple_of(GRANULE) {
+                let expected = format!("a multiple of 8, at most the write index {tail:#x}");
+                return Err(Corrupt { field: "the index up to which records were read", found: read, expected });
             }
+        }
+        // Not before all is checked: dropping a consumer gives the seat up, and so does the caller where there is none.
+        let mut consumer = Self { ring, me, head, tail, scratch: Vec::new() };
+        if read > head {
+            consumer.commit(read);
         }
         Ok(consumer)
     }
@@ -295,7 +300,7 @@ impl Consumer {
 
 #[cold]
 fn endless_padding(end: u64, tail: u64) -> Corrupt {
-    Corrupt { field: "the end of a padding record", found: end, expected: format!("before the write index {tail}") }
+    Corrupt { field: "the end of a padding record", found: end, expected: format!("before the write index {tail:#x}") }
 }
 
 #[cold]
@@ -303,7 +308,7 @@ fn too_long(position: u64, len: u32, room: u64) -> Corrupt {
     Corrupt {
         field: "the length of a record",
         found: len.into(),
-        expected: format!("a record of at most {room} bytes, all in, at position {position}"),
+        expected: format!("a record of at most {room:#x} bytes, all in, at position {position:#x}"),
     }
 }
 
@@ -312,7 +317,7 @@ fn wrong_checksum(position: u64, stored: u64, expected: u64) -> Corrupt {
     Corrupt {
         field: "the checksum of a record",
         found: stored,
-        expected: format!("{expected:#x} at position {position}"),
+        expected: format!("{expected:#x} at position {position:#x}"),
     }
 }
 

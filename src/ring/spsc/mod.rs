@@ -409,7 +409,7 @@ pub(crate) fn check_indices(geometry: &Geometry, tail: u64, head: u64) -> Result
         return Err(Corrupt {
             field: "the write index",
             found: tail,
-            expected: format!("between the read index {head} and {} bytes after it", geometry.capacity),
+            expected: format!("between the read index {head:#x} and {:#x} bytes after it", geometry.capacity),
         });
     }
     Ok(())

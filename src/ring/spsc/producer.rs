@@ -227,7 +227,7 @@ fn refused(error: TryPushError) -> PushTimeoutError {
 /// An index that only ever grows has shrunk.
 #[cold]
 pub(super) fn went_back(field: &'static str, found: u64, before: u64) -> Corrupt {
-    Corrupt { field, found, expected: format!("no less than {before}, where it was") }
+    Corrupt { field, found, expected: format!("no less than {before:#x}, where it was") }
 }
 
 impl Drop for Producer {
