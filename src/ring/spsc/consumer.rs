@@ -25,6 +25,8 @@ pub struct Consumer {
     head: u64,
     /// The producer's index as last read. Invariant 2: `head <= tail <= head + capacity`.
     tail: u64,
+    /// Room for the records of a batch, kept from one to the next. Its content means nothing.
+    scratch: Vec<u8>,
 }
 
 /// A record in the ring, validated: its granules lie between the read index and the write index.
@@ -53,7 +55,7 @@ impl Consumer {
             }
         }
         // Not before all is checked: dropping a consumer gives the seat up, and so does the caller where there is none.
-        let mut consumer = Self { ring, me, head, tail };
+        let mut consumer = Self { ring, me, head, tail, scratch: Vec::new() };
         if read > head {
             consumer.commit(read);
         }
@@ -116,8 +118,11 @@ impl Consumer {
     /// # Errors
     /// [`TryPopError`] if there was not even one.
     pub fn pop_batch(&mut self, max: usize, mut take: impl FnMut(u32, &[u8])) -> Result<usize, TryPopError> {
-        let (mut end, mut count, mut payload) = (self.head, 0, Vec::new());
-        while count < max {
+        let (mut end, mut count, mut payload) = (self.head, 0, core::mem::take(&mut self.scratch));
+        let stopped = loop {
+            if count == max {
+                break None;
+            }
             payload.clear();
             let copied = self.find(end).and_then(|found| {
                 self.copy(&found, &mut payload)?;
@@ -128,12 +133,17 @@ impl Consumer {
                     take(found.kind, &payload);
                     (end, count) = (found.end, count + 1);
                 }
-                Err(error) if count == 0 => return Err(error),
-                Err(_) => break,
+                Err(error) => break Some(error),
             }
+        };
+        if !self.ring.geometry.wipe {
+            // What is wiped in the ring is not kept here either.
+            self.scratch = payload;
         }
-        if count > 0 {
-            self.commit(end);
+        match stopped {
+            Some(error) if count == 0 => return Err(error),
+            _ if count > 0 => self.commit(end),
+            _ => {}
         }
         Ok(count)
     }
