@@ -30,10 +30,11 @@ pub fn with_honest_ring(name: &Name, bad: impl FnOnce(&Ring) -> Got) -> Got {
     got
 }
 
-/// What is in `/dev/shm` of this row's.
+/// What is in `/dev/shm` of this row's: under its name, or under a private one of its process.
 fn left(name: &Name) -> Vec<String> {
+    let private = format!(".ownerdead.{}.", std::process::id());
     let entries = std::fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    entries.filter(|entry| entry.starts_with(name.as_str()) || entry.starts_with(".ownerdead")).collect()
+    entries.filter(|entry| entry.starts_with(name.as_str()) || entry.starts_with(&private)).collect()
 }
 
 /// Making it fails, and leaves nothing behind.
@@ -298,14 +299,14 @@ fn without_o_tmpfile_a_ring_is_made_all_the_same_and_leaves_nothing_private() {
         let refused = std::fs::OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).open("/dev/shm");
         assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
         // What a killed process of the same PID may have left is passed over, and is not ours to remove.
-        let stale = format!("/dev/shm/.ownerdead.{}.0", std::process::id());
-        std::fs::write(&stale, b"").unwrap();
+        let stale = Name::of(format!(".ownerdead.{}.0", std::process::id()));
+        std::fs::write(stale.path(), b"").unwrap();
         let got = with_honest_ring(&name, |ring| {
             assert_eq!(std::fs::metadata(name.path()).unwrap().nlink(), 1);
             assert_eq!(Ring::open(name.as_str()).unwrap().status().capacity, ring.status().capacity);
             Got::error(Ring::create(name.as_str(), &Options::new(), &SMALL))
         });
-        std::fs::remove_file(&stale).unwrap();
+        std::fs::remove_file(stale.path()).unwrap();
         assert_eq!(left(&name), [name.as_str()]);
         drop(descriptor(Ring::open(name.as_str()).unwrap().segment()));
         match got {
