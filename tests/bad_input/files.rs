@@ -119,6 +119,36 @@ pub fn making() -> Section {
             row("no descriptor left (`RLIMIT_NOFILE`)", |name| {
                 under_limit(name, Resource::RLIMIT_NOFILE, 3, Options::new().slots(1))
             }),
+            row("`fallocate` is refused", |name| {
+                with_honest_ring(name, |_| {
+                    let refused = Refused { number: libc::SYS_fallocate, only: None, with: libc::EPERM };
+                    let other = name.other();
+                    if refuse(&refused) { not_made(&other, Options::new(), SMALL) } else { Got::NotRun(NEEDS_SECCOMP) }
+                })
+            }),
+            row("`linkat` is refused", |name| {
+                with_honest_ring(name, |_| {
+                    let refused = Refused { number: libc::SYS_linkat, only: None, with: libc::ENOSYS };
+                    let other = name.other();
+                    if refuse(&refused) { not_made(&other, Options::new(), SMALL) } else { Got::NotRun(NEEDS_SECCOMP) }
+                })
+            }),
+            row("a name that others keep making and unlinking", |name| {
+                // As it looks to one who always comes between the two.
+                let refused = Refused { number: libc::SYS_linkat, only: None, with: libc::EEXIST };
+                if !refuse(&refused) {
+                    return Got::NotRun(NEEDS_SECCOMP);
+                }
+                Got::error(Ring::open_or_create(name.as_str(), &Options::new(), &SMALL))
+            }),
+            row("a name that is opened or made where there is no space", |name| {
+                if !private_shm(c"size=64k") {
+                    return Got::NotRun(NEEDS_NAMESPACE);
+                }
+                let got = Got::error(Ring::open_or_create(name.as_str(), &Options::new(), &Config::new(1 << 20)));
+                assert_eq!(left(name), [""; 0]);
+                got
+            }),
             row("no address space left (`RLIMIT_AS`)", |name| {
                 // 4094 slots are 16 MiB; the process has that much mapped already.
                 under_limit(name, Resource::RLIMIT_AS, 1 << 20, Options::new().slots(4094))
@@ -156,6 +186,18 @@ fn as_nobody(name: &Name, mode: u32) -> Got {
         assert!(created && Ring::open(&mine).is_ok());
         Segment::unlink(&mine).unwrap();
         opened(name)
+    })
+}
+
+/// Opens an honest ring where a limit is in the way.
+fn open_under(name: &Name, resource: Resource, limit: u64) -> Got {
+    with_honest_ring(name, |_| {
+        let (_, hard) = nix::sys::resource::getrlimit(resource).unwrap();
+        setrlimit(resource, limit, hard).unwrap();
+        let got = opened(name);
+        setrlimit(resource, hard, hard).unwrap();
+        assert!(Ring::open(name.as_str()).is_ok());
+        got
     })
 }
 
@@ -243,6 +285,18 @@ pub fn opening() -> Section {
                 drop(Ring::create(name.as_str(), &Options::new().slots(1), &SMALL).unwrap());
                 make_shm_read_only();
                 opened(name)
+            }),
+            row("no descriptor left to open with (`RLIMIT_NOFILE`)", |name| {
+                open_under(name, Resource::RLIMIT_NOFILE, 3)
+            }),
+            row("no address space left to map with (`RLIMIT_AS`)", |name| {
+                open_under(name, Resource::RLIMIT_AS, 1 << 20)
+            }),
+            row("unlinking a directory", |name| {
+                std::fs::create_dir(name.path()).unwrap();
+                let got = Got::error(Segment::unlink(name.as_str()));
+                assert!(name.path().exists());
+                got
             }),
             row("a robust mutex, opened as a ring", |name| {
                 let mutex = RobustMutex::create(name.as_str(), &Options::new(), 7u64).unwrap();
