@@ -131,7 +131,7 @@ fn records_arrive_whole_and_in_order_and_nobody_waits_for_the_dead() {
 
 #[test]
 fn a_full_ring_wraps() {
-    Sweep::new("spsc_wrap").victims(&["p", "c"]).preemptions(2, 1).run(|world| both(world, &SMALL, 4));
+    Sweep::new("spsc_wrap").victims(&["p", "c"]).preemptions(2, 1).runs(20_000).run(|world| both(world, &SMALL, 4));
 }
 
 #[test]
@@ -451,7 +451,11 @@ fn a_record_that_is_wiped_is_delivered_whole_or_not_again() {
 
 #[test]
 fn a_full_ring_that_is_wiped_wraps() {
-    Sweep::new("spsc_wipe_wrap").victims(&["p", "c"]).preemptions(2, 1).run(|world| both(world, &SMALL.wipe(true), 3));
+    Sweep::new("spsc_wipe_wrap")
+        .victims(&["p", "c"])
+        .preemptions(2, 1)
+        .runs(10_000)
+        .run(|world| both(world, &SMALL.wipe(true), 3));
 }
 
 /// `p` pushes two records; `c` reads them, and should it die, another one takes over.

@@ -25,6 +25,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+/// Which back end explores: `loom` or `shuttle`.
+pub const BACK_END: &str = rt::NAME;
+
 /// One execution's processes, and what must hold when they are through. Made anew for each execution.
 #[derive(Default)]
 pub struct World {

@@ -41,6 +41,7 @@ pub(crate) mod rt;
 pub(crate) mod rt;
 
 pub mod futex;
+pub mod payload;
 pub mod shm;
 
 /// Atomic integers and fences, with the names and meanings of [`core::sync::atomic`].

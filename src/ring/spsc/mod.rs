@@ -370,11 +370,11 @@ impl Ring {
         self.geometry.longest() as usize
     }
 
-    /// The granules that hold the payload, of `len` bytes, of the record at `start`.
-    #[cfg(not(model))]
-    pub(crate) fn payload(&self, start: u64, len: usize) -> &[Granule] {
-        let from = (self.geometry.offset(start + GRANULE) / GRANULE) as usize;
-        &self.granules[from..from + len.div_ceil(GRANULE as usize)]
+    /// The granules of the record of `size` bytes, all in, at `start`. It does not wrap.
+    #[inline]
+    pub(crate) fn record(&self, start: u64, size: u64) -> &[Granule] {
+        let from = (self.geometry.offset(start) / GRANULE) as usize;
+        &self.granules[from..from + (size / GRANULE) as usize]
     }
 
     /// Zeroes the bytes between two positions.
