@@ -8,18 +8,15 @@ pub const NEEDS_ROOT: &str = "it needs root, to become another user";
 pub const NEEDS_NAMESPACE: &str = "it needs a mount namespace: root, or user namespaces that are allowed";
 pub const NEEDS_SECCOMP: &str = "it needs seccomp filters, and this kernel or a filter refuses them";
 
-/// Becomes a user who owns nothing, for good. `false` where this user is not root.
+/// Becomes a user who owns nothing, for good. `false` where this user is not root, or only of a namespace without such users.
 pub fn become_nobody() -> bool {
     const NOBODY: u32 = 65534;
-    if !geteuid().is_root() {
-        return false;
-    }
-    // SAFETY: an empty list of groups needs no pointer.
-    assert_eq!(unsafe { libc::setgroups(0, std::ptr::null()) }, 0);
     let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-    setresgid(group, group, group).expect("setresgid");
-    setresuid(user, user, user).expect("setresuid");
-    true
+    // SAFETY: an empty list of groups needs no pointer.
+    geteuid().is_root()
+        && unsafe { libc::setgroups(0, std::ptr::null()) } == 0
+        && setresgid(group, group, group).is_ok()
+        && setresuid(user, user, user).is_ok()
 }
 
 /// Gives the process a `/dev/shm` of its own: an empty tmpfs with these options. `false` where that is not allowed.

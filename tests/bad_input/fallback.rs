@@ -13,6 +13,19 @@ const FUTEX: &str = if cfg!(target_arch = "x86_64") { "202" } else { "98" };
 
 const ERRORS: [i32; 2] = [libc::ENOSYS, libc::EPERM];
 
+/// Runs `body` with each way in which the call may be refused, in a process of its own each time.
+fn with_each_error(body: fn(i32)) {
+    if !filters_allowed() {
+        return;
+    }
+    for error in ERRORS {
+        crate::row::in_a_process("the old way", || {
+            body(error);
+            String::new()
+        });
+    }
+}
+
 fn filters_allowed() -> bool {
     let said = crate::row::in_a_process("seccomp", || {
         refuse(&Refused { number: FUTEX_WAITV, only: None, with: libc::ENOSYS }).to_string()
@@ -48,10 +61,7 @@ fn sleeps_the_old_way(child: &Child) {
 #[test]
 #[serial(dev_shm)]
 fn a_lock_that_sleeps_the_old_way_is_told_of_its_holders_death() {
-    if !filters_allowed() {
-        return;
-    }
-    for error in ERRORS {
+    with_each_error(|error| {
         let mutex = RobustMutex::memfd(&Options::new(), 7u64).unwrap();
         let holds = Gate::new();
         let mut holder = spawn(|| {
@@ -71,16 +81,13 @@ fn a_lock_that_sleeps_the_old_way_is_told_of_its_holders_death() {
         sleeps_the_old_way(&sleeper);
         holder.kill();
         sleeper.succeeds();
-    }
+    });
 }
 
 #[test]
 #[serial(dev_shm)]
 fn a_lock_that_sleeps_the_old_way_is_told_of_an_unlock() {
-    if !filters_allowed() {
-        return;
-    }
-    for error in ERRORS {
+    with_each_error(|error| {
         let mutex = RobustMutex::memfd(&Options::new(), 7u64).unwrap();
         let (holds, unlock) = (Gate::new(), Gate::new());
         let mut holder = spawn(|| {
@@ -99,16 +106,13 @@ fn a_lock_that_sleeps_the_old_way_is_told_of_an_unlock() {
         unlock.open();
         sleeper.succeeds();
         holder.succeeds();
-    }
+    });
 }
 
 #[test]
 #[serial(dev_shm)]
 fn a_pop_that_sleeps_the_old_way_is_told_of_a_record_and_of_its_producers_death() {
-    if !filters_allowed() {
-        return;
-    }
-    for error in ERRORS {
+    with_each_error(|error| {
         let ring = Ring::memfd(&Options::new(), &Config::new(4096)).unwrap();
         let (seated, push) = (Gate::new(), Gate::new());
         let mut producer = spawn(|| {
@@ -135,32 +139,26 @@ fn a_pop_that_sleeps_the_old_way_is_told_of_a_record_and_of_its_producers_death(
         sleeps_the_old_way(&sleeper);
         producer.kill();
         sleeper.succeeds();
-    }
+    });
 }
 
 #[test]
 #[serial(dev_shm)]
 fn a_futex_mutex_that_sleeps_the_old_way_is_told_of_an_unlock() {
-    if !filters_allowed() {
-        return;
-    }
-    for error in ERRORS {
-        crate::row::in_a_process("the old way", || {
-            let mutex = FutexMutex::memfd(&Options::new(), 7u64).unwrap();
-            let (holds, unlock) = (Gate::new(), Gate::new());
-            let mut holder = spawn(|| {
-                let mut guard = mutex.lock();
-                holds.open();
-                unlock.wait();
-                *guard = 8;
-            });
-            holds.wait();
-            let mut sleeper = without_waitv(error, || assert_eq!(*mutex.lock(), 8));
-            sleeps_the_old_way(&sleeper);
-            unlock.open();
-            sleeper.succeeds();
-            holder.succeeds();
-            String::new()
+    with_each_error(|error| {
+        let mutex = FutexMutex::memfd(&Options::new(), 7u64).unwrap();
+        let (holds, unlock) = (Gate::new(), Gate::new());
+        let mut holder = spawn(|| {
+            let mut guard = mutex.lock();
+            holds.open();
+            unlock.wait();
+            *guard = 8;
         });
-    }
+        holds.wait();
+        let mut sleeper = without_waitv(error, || assert_eq!(*mutex.lock(), 8));
+        sleeps_the_old_way(&sleeper);
+        unlock.open();
+        sleeper.succeeds();
+        holder.succeeds();
+    });
 }

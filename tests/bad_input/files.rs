@@ -30,10 +30,11 @@ pub fn with_honest_ring(name: &Name, bad: impl FnOnce(&Ring) -> Got) -> Got {
     got
 }
 
-/// What is in `/dev/shm` of this row's.
+/// What is in `/dev/shm` of this row's: under its name, or under a private one of its process.
 fn left(name: &Name) -> Vec<String> {
+    let private = format!(".ownerdead.{}.", std::process::id());
     let entries = std::fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    entries.filter(|entry| entry.starts_with(name.as_str()) || entry.starts_with(".ownerdead")).collect()
+    entries.filter(|entry| entry.starts_with(name.as_str()) || entry.starts_with(&private)).collect()
 }
 
 /// Making it fails, and leaves nothing behind.
@@ -118,6 +119,36 @@ pub fn making() -> Section {
             row("no descriptor left (`RLIMIT_NOFILE`)", |name| {
                 under_limit(name, Resource::RLIMIT_NOFILE, 3, Options::new().slots(1))
             }),
+            row("`fallocate` is refused", |name| {
+                with_honest_ring(name, |_| {
+                    let refused = Refused { number: libc::SYS_fallocate, only: None, with: libc::EPERM };
+                    let other = name.other();
+                    if refuse(&refused) { not_made(&other, Options::new(), SMALL) } else { Got::NotRun(NEEDS_SECCOMP) }
+                })
+            }),
+            row("`linkat` is refused", |name| {
+                with_honest_ring(name, |_| {
+                    let refused = Refused { number: libc::SYS_linkat, only: None, with: libc::ENOSYS };
+                    let other = name.other();
+                    if refuse(&refused) { not_made(&other, Options::new(), SMALL) } else { Got::NotRun(NEEDS_SECCOMP) }
+                })
+            }),
+            row("a name that others keep making and unlinking", |name| {
+                // As it looks to one who always comes between the two.
+                let refused = Refused { number: libc::SYS_linkat, only: None, with: libc::EEXIST };
+                if !refuse(&refused) {
+                    return Got::NotRun(NEEDS_SECCOMP);
+                }
+                Got::error(Ring::open_or_create(name.as_str(), &Options::new(), &SMALL))
+            }),
+            row("a name that is opened or made where there is no space", |name| {
+                if !private_shm(c"size=64k") {
+                    return Got::NotRun(NEEDS_NAMESPACE);
+                }
+                let got = Got::error(Ring::open_or_create(name.as_str(), &Options::new(), &Config::new(1 << 20)));
+                assert_eq!(left(name), [""; 0]);
+                got
+            }),
             row("no address space left (`RLIMIT_AS`)", |name| {
                 // 4094 slots are 16 MiB; the process has that much mapped already.
                 under_limit(name, Resource::RLIMIT_AS, 1 << 20, Options::new().slots(4094))
@@ -155,6 +186,18 @@ fn as_nobody(name: &Name, mode: u32) -> Got {
         assert!(created && Ring::open(&mine).is_ok());
         Segment::unlink(&mine).unwrap();
         opened(name)
+    })
+}
+
+/// Opens an honest ring where a limit is in the way.
+fn open_under(name: &Name, resource: Resource, limit: u64) -> Got {
+    with_honest_ring(name, |_| {
+        let (_, hard) = nix::sys::resource::getrlimit(resource).unwrap();
+        setrlimit(resource, limit, hard).unwrap();
+        let got = opened(name);
+        setrlimit(resource, hard, hard).unwrap();
+        assert!(Ring::open(name.as_str()).is_ok());
+        got
     })
 }
 
@@ -243,6 +286,18 @@ pub fn opening() -> Section {
                 make_shm_read_only();
                 opened(name)
             }),
+            row("no descriptor left to open with (`RLIMIT_NOFILE`)", |name| {
+                open_under(name, Resource::RLIMIT_NOFILE, 3)
+            }),
+            row("no address space left to map with (`RLIMIT_AS`)", |name| {
+                open_under(name, Resource::RLIMIT_AS, 1 << 20)
+            }),
+            row("unlinking a directory", |name| {
+                std::fs::create_dir(name.path()).unwrap();
+                let got = Got::error(Segment::unlink(name.as_str()));
+                assert!(name.path().exists());
+                got
+            }),
             row("a robust mutex, opened as a ring", |name| {
                 let mutex = RobustMutex::create(name.as_str(), &Options::new(), 7u64).unwrap();
                 let got = opened(name);
@@ -298,14 +353,14 @@ fn without_o_tmpfile_a_ring_is_made_all_the_same_and_leaves_nothing_private() {
         let refused = std::fs::OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).open("/dev/shm");
         assert_eq!(refused.unwrap_err().raw_os_error(), Some(libc::EOPNOTSUPP));
         // What a killed process of the same PID may have left is passed over, and is not ours to remove.
-        let stale = format!("/dev/shm/.ownerdead.{}.0", std::process::id());
-        std::fs::write(&stale, b"").unwrap();
+        let stale = Name::of(format!(".ownerdead.{}.0", std::process::id()));
+        std::fs::write(stale.path(), b"").unwrap();
         let got = with_honest_ring(&name, |ring| {
             assert_eq!(std::fs::metadata(name.path()).unwrap().nlink(), 1);
             assert_eq!(Ring::open(name.as_str()).unwrap().status().capacity, ring.status().capacity);
             Got::error(Ring::create(name.as_str(), &Options::new(), &SMALL))
         });
-        std::fs::remove_file(&stale).unwrap();
+        std::fs::remove_file(stale.path()).unwrap();
         assert_eq!(left(&name), [name.as_str()]);
         drop(descriptor(Ring::open(name.as_str()).unwrap().segment()));
         match got {

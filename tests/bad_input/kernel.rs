@@ -18,7 +18,10 @@ fn without(refused: Refused) -> Got {
     if !refuse(&refused) {
         return Got::NotRun(NEEDS_SECCOMP);
     }
-    let got = Got::error(mutex.attach());
+    let error = mutex.attach().unwrap_err();
+    let cause = std::error::Error::source(&error).expect("a cause").to_string();
+    assert!(error.to_string().ends_with(&cause), "{error} is not caused by {cause}");
+    let got = Got::Error(error.to_string());
     assert_eq!(*mutex.lock(&before).unwrap(), 7);
     assert_eq!((mutex.table().counts().attached, mutex.table().counts().free), (1, 1));
     before.detach().unwrap();

@@ -1,8 +1,8 @@
 //! Mutexes whose words another hand has changed.
 
 use crate::image::{Image, body};
-use crate::row::{Got, Row, Section};
-use ownerdead::lock::{FutexMutex, RobustMutex};
+use crate::row::{Got, Name, Row, Section};
+use ownerdead::lock::{FutexMutex, LockError, RobustMutex};
 use ownerdead::owner::Attachment;
 use ownerdead::segment::{Kind, Options, Segment};
 use std::time::Duration;
@@ -37,6 +37,17 @@ fn works(mutex: &RobustMutex<u64>, me: &Attachment) {
     drop(guard);
     assert_eq!(*mutex.try_lock(me).unwrap(), 8);
     assert_eq!(me.rights(), 0);
+}
+
+/// A thread ends with the lock.
+fn dies_with(mutex: &RobustMutex<u64>) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let me = mutex.attach().unwrap();
+            std::mem::forget(mutex.lock(&me).unwrap());
+            std::mem::forget(me);
+        });
+    });
 }
 
 pub fn section() -> Section {
@@ -83,6 +94,52 @@ pub fn section() -> Section {
                 // SAFETY: as above.
                 Got::error(unsafe { RobustMutex::<u64>::from_segment(mutex.segment().clone()) })
             }),
+            row("making a mutex under a name that is taken", |name| {
+                let mutex = RobustMutex::create(name.as_str(), &Options::new(), 7u64).unwrap();
+                let got = Got::error(RobustMutex::create(name.as_str(), &Options::new(), 8u64));
+                let me = mutex.attach().unwrap();
+                assert_eq!(*mutex.lock(&me).unwrap(), 7);
+                got
+            }),
+            row("a text file, opened or made as a mutex", |name| {
+                // SAFETY: nobody else has the file.
+                let open = |name: &Name| unsafe { FutexMutex::open_or_create(name.as_str(), &Options::new(), 7u64) };
+                std::fs::write(name.path(), "no segment ".repeat(1000)).unwrap();
+                let got = Got::error(open(name));
+                std::fs::remove_file(name.path()).unwrap();
+                assert!(open(name).unwrap().1 && !open(name).unwrap().1);
+                got
+            }),
+            row("a lock that somebody alive holds, without waiting", |_| {
+                let mutex = mutex();
+                let (one, two) = (mutex.attach().unwrap(), mutex.attach().unwrap());
+                let guard = mutex.lock(&one).unwrap();
+                let got = Got::error(mutex.try_lock(&two).map(drop));
+                drop(guard);
+                works(&mutex, &two);
+                got
+            }),
+            row("a lock that somebody alive holds, waiting for 5 ms", |_| {
+                let mutex = mutex();
+                let (one, two) = (mutex.attach().unwrap(), mutex.attach().unwrap());
+                let guard = mutex.lock(&one).unwrap();
+                let got = Got::error(mutex.lock_timeout(&two, Duration::from_millis(5)).map(drop));
+                drop(guard);
+                works(&mutex, &two);
+                got
+            }),
+            row("a lock whose holder died", |_| {
+                let mutex = mutex();
+                let me = mutex.attach().unwrap();
+                dies_with(&mutex);
+                match mutex.lock(&me) {
+                    Err(LockError::OwnerDied(died)) => {
+                        let text = LockError::OwnerDied(died).to_string();
+                        Got::Error(text)
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }),
             row("locking twice", |_| {
                 let mutex = mutex();
                 let me = mutex.attach().unwrap();
@@ -102,13 +159,7 @@ pub fn section() -> Section {
             row("a holder that died and was not repaired", |_| {
                 let mutex = mutex();
                 let me = mutex.attach().unwrap();
-                std::thread::scope(|scope| {
-                    scope.spawn(|| {
-                        let me = mutex.attach().unwrap();
-                        std::mem::forget(mutex.lock(&me).unwrap());
-                        std::mem::forget(me);
-                    });
-                });
+                dies_with(&mutex);
                 drop(mutex.lock(&me).unwrap_err());
                 Got::error(mutex.lock(&me).map(drop))
             }),

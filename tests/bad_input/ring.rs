@@ -134,6 +134,13 @@ pub fn seats() -> Section {
                 use_it(&ring, &me, &[]);
                 got
             }),
+            row("a seat, opened by a forked child with its parent's attachment", |_| {
+                let ring = Ring::memfd(&Options::new().slots(2), &Config::new(1024)).unwrap();
+                let me = ring.attach().unwrap();
+                let said = crate::row::in_a_process("fork", || ring.consumer(&me).unwrap_err().to_string());
+                use_it(&ring, &me, &[]);
+                Got::Error(said)
+            }),
             row("an attachment to another segment", |_| {
                 let ring = || Ring::memfd(&Options::new().slots(2), &Config::new(1024)).unwrap();
                 let (one, other) = (ring(), ring());

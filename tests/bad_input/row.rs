@@ -44,6 +44,11 @@ impl Name {
         Self(format!("ownerdead-bad-{}", std::process::id()))
     }
 
+    /// This one.
+    pub fn of(name: String) -> Self {
+        Self(name)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,7 +1,7 @@
 //! Rings that a peer changes while they are in use.
 
 use crate::image::Image;
-use crate::ring::{CONSUMER, HEAD, NO_SUCH_SLOT, PRODUCER, RECORDS, TAIL};
+use crate::ring::{CONSUMER, HEAD, NO_SUCH_SLOT, PRODUCER, READ, RECORDS, TAIL};
 use crate::row::{Got, Row, Section};
 use ownerdead::owner::Attachment;
 use ownerdead::ring::spsc::{Config, Consumer, Producer, Ring};
@@ -261,6 +261,27 @@ fn an_own_index_that_a_peer_spoils_is_put_right_by_the_next_operation() {
             assert_eq!(it.consumer.try_pop(&mut Vec::new()).unwrap(), number);
         }
         assert_eq!(it.ring.status().used, 0);
+        String::new()
+    });
+}
+
+/// What a consumer that died between two of its stores leaves is no damage: the next one finishes it.
+#[test]
+#[serial_test::serial(dev_shm)]
+fn records_that_a_dead_consumer_had_read_and_not_wiped_are_wiped_by_the_next() {
+    crate::row::in_a_process("wiped", || {
+        let ring = Ring::memfd(&Options::new().slots(2), &Config::new(CAPACITY).wipe(true)).unwrap();
+        let me = ring.attach().unwrap();
+        let mut producer = ring.producer(&me).unwrap().into_inner();
+        producer.push(0, b"read").unwrap();
+        let read = ring.status().write_index;
+        producer.push(1, b"not read").unwrap();
+        let image = Image::of(ring.segment());
+        image.poke(READ, read);
+        let mut consumer = ring.consumer(&me).unwrap().into_inner();
+        assert_eq!((image.peek(HEAD), image.peek(RECORDS), image.peek(RECORDS + 8)), (read, 0, 0));
+        let mut bytes = Vec::new();
+        assert_eq!((consumer.pop(&mut bytes), bytes.as_slice()), (Ok(1), &b"not read"[..]));
         String::new()
     });
 }
