@@ -3,6 +3,7 @@
 
 mod attach;
 mod futex_mutex;
+mod inspect;
 mod process;
 mod ring;
 mod robust_list;
