@@ -68,7 +68,7 @@ impl serde::Serialize for Word {
 
 /// Whether a thread of that TID exists where the one who looks runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "state", rename_all = "snake_case"))]
 pub enum Thread {
     /// It exists. Another thread may have got the TID since.
     Exists {
