@@ -289,3 +289,19 @@ fn a_ring_at_work_has_no_problem() {
         assert!(seen > 0);
     }
 }
+
+#[test]
+fn a_problem_counts_if_two_looks_have_it() {
+    let whole = with_records();
+    let (mut one, mut other) = (whole.clone(), whole.clone());
+    set(&mut one, BODY + 640, 1);
+    set(&mut one, TAIL, 124);
+    set(&mut other, TAIL, 100);
+    let earlier = look(&one.as_slice());
+    let mut later = look(&other.as_slice());
+    later.keep_confirmed(&earlier);
+    assert_eq!((fields(&earlier), fields(&later)), (vec!["ring.gate", "ring.write_index"], vec!["ring.write_index"]));
+    let mut later = look(&whole.as_slice());
+    later.keep_confirmed(&earlier);
+    assert!(later.is_valid());
+}
