@@ -89,9 +89,12 @@ fn what_is_cut_short_is_told_wherever_it_ends() {
             assert_eq!(fields(&report), ["length"], "{length}");
             assert_eq!(report.header.is_some(), length >= 64);
         }
-        let longer = [whole.as_slice(), b"more"].concat();
+        let mut longer = [whole.as_slice(), b"more"].concat();
         let report = look(&longer.as_slice());
         assert_eq!((fields(&report), noted(&report)), (vec![], vec!["length"]));
+        // The total is known without the length, too.
+        longer[17] ^= 1;
+        assert_eq!(fields(&look(&longer.as_slice())), ["header.total"]);
     }
 }
 

@@ -8,6 +8,11 @@ use ownerdead::segment::Options;
 
 const BODY: usize = 17 * 4096;
 
+/// With a value that takes more than a page.
+fn large() -> RobustMutex<[u64; 1024]> {
+    RobustMutex::memfd(&Options::new(), [7; 1024]).unwrap()
+}
+
 fn mutex() -> RobustMutex<[u32; 4]> {
     RobustMutex::memfd(&Options::new(), [7; 4]).unwrap()
 }
@@ -85,7 +90,7 @@ fn waiters_are_told() {
 
 #[test]
 fn a_word_that_no_lock_has_is_a_problem() {
-    let mutex = mutex();
+    let mutex = large();
     let _me = mutex.attach().unwrap();
     let whole = bytes(mutex.segment());
     let held = |slot: u64, incarnation: u64| incarnation << 32 | 1 << 29 | slot;
@@ -96,6 +101,7 @@ fn a_word_that_no_lock_has_is_a_problem() {
         (held(0, 0), true),
         (held(1, 1), true),
         (held(16, 1), true),
+        (held(4093, 1), true),
         (held(0xffe, 0), false),
         (held(0, 1) | 1 << 12, true),
         (1 << 29 | 0xfff | 1 << 12, true),
@@ -104,6 +110,8 @@ fn a_word_that_no_lock_has_is_a_problem() {
     ] {
         let mut image = whole.clone();
         set(&mut image, BODY, found);
+        // What lies behind the table is no slot, whatever it looks like.
+        set(&mut image, BODY + 4080, 1 << 32 | 4711);
         let report = look(&image.as_slice());
         assert_eq!(fields(&report), if wrong { vec!["mutex.word"] } else { vec![] }, "{found:#x}");
         assert_eq!(report.mutex.unwrap().state == LockState::Damaged, wrong, "{found:#x}");

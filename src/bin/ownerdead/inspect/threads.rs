@@ -40,7 +40,8 @@ mod tests {
         let tid = || nix::unistd::gettid().as_raw().unsigned_abs();
         let (of_thread, sent) = std::sync::mpsc::channel();
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        std::thread::scope(|scope| {
+        // It owns `end`: should this panic, the thread ends too.
+        std::thread::scope(move |scope| {
             let thread = std::thread::Builder::new().name("a ) (thread".to_owned());
             let work = move || {
                 of_thread.send(tid()).unwrap();
