@@ -3,7 +3,7 @@
 
 use ownerdead::harness::model::Sweep;
 use ownerdead::owner::{AttachError, Attachment, Counts, Holder, Table};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// Who lives in which slot, as far as they have said so.
@@ -31,10 +31,18 @@ fn two_never_get_the_same_slot_and_a_death_leaks_one_at_most() {
     Sweep::new("attach_two").victims(&["a", "b"]).preemptions(3, 3).run(|world| {
         let table = Table::private(2);
         let living = Living::default();
+        let settled = Rc::new(Cell::new(0));
         for name in ["a", "b"] {
-            let (table, living) = (table.clone(), Rc::clone(&living));
-            world.process(name, move || move_in(&table, &living));
+            let (table, living, settled) = (table.clone(), Rc::clone(&living), Rc::clone(&settled));
+            world.process(name, move || {
+                let me = move_in(&table, &living);
+                settled.set(settled.get() + usize::from(me.is_some()));
+                me
+            });
         }
+        world.after(move || {
+            assert_eq!(table.counts().attached, settled.get(), "a TID stands for a thread that is gone");
+        });
     });
 }
 

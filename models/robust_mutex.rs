@@ -111,6 +111,14 @@ fn three_with_one_death() {
     });
 }
 
+/// Has the lock. The guard borrows both mutex and attachment, and goes with its process: they are leaked, a few bytes for each
+/// execution.
+fn attach_and_lock(mutex: RobustMutex<Pair>) -> Guard<'static, Pair> {
+    let mutex: &'static RobustMutex<Pair> = Box::leak(Box::new(mutex));
+    let me: &'static Attachment = Box::leak(Box::new(mutex.attach().expect("a free slot")));
+    mutex.lock(me).expect("a free lock")
+}
+
 /// As `everybody_locks`, but `a` has the lock from the start. A bound on pre-emptions is spent on what follows.
 fn everybody_wants_what_a_has(world: &mut World, others: &[&'static str]) {
     let mutex = RobustMutex::private(others.len() + 1, ZERO);
@@ -118,12 +126,7 @@ fn everybody_wants_what_a_has(world: &mut World, others: &[&'static str]) {
     let (locked, a_oracle) = (mutex.clone(), Rc::clone(&oracle));
     world.process_after(
         "a",
-        move || {
-            // The guard borrows both, and goes with its process: they are leaked, a few bytes for each execution.
-            let mutex: &'static RobustMutex<Pair> = Box::leak(Box::new(locked));
-            let me: &'static Attachment = Box::leak(Box::new(mutex.attach().expect("a free slot")));
-            mutex.lock(me).expect("a free lock")
-        },
+        move || attach_and_lock(locked),
         move |mut guard| {
             a_oracle.enter(false);
             a_oracle.change(&mut guard);
@@ -185,32 +188,106 @@ fn one_that_died_comes_back_and_takes_part_again() {
     });
 }
 
+/// The dead one's TID and slot are somebody else's at once: who sleeps on its life word must not take that one for it.
 #[test]
-fn unrepaired_it_is_not_recoverable_for_all_sleepers_included() {
-    Sweep::new("mutex_not_recoverable").victims(&["a"]).preemptions(2, 2).run(|world| {
-        let mutex = RobustMutex::private(3, ZERO);
+fn the_same_tid_in_the_same_slot_is_not_the_dead_holder() {
+    Sweep::new("mutex_tid_again").victims(&["a"]).preemptions(3, 2).run(|world| {
+        let mutex = RobustMutex::private(2, ZERO);
         let oracle = Rc::new(Oracle::default());
-        for name in ["a", "b", "c"] {
-            let (attach, mutex, oracle) = (mutex.clone(), mutex.clone(), Rc::clone(&oracle));
-            let body = move |me: Attachment| {
+        let (locked, again) = (mutex.clone(), mutex.clone());
+        world
+            .process_after("a", move || attach_and_lock(locked), drop)
+            // It attaches, and leaves the lock alone.
+            .restarts(move || again.attach().ok())
+            .with_tid_again(1000);
+        let attach = mutex.clone();
+        world.process_after(
+            "b",
+            move || attach.attach().expect("a free slot"),
+            move |me| {
                 match mutex.lock(&me) {
-                    Ok(mut guard) => {
-                        oracle.enter(false);
-                        oracle.change(&mut guard);
-                        oracle.leave();
-                    }
-                    // Dropped unrepaired.
-                    Err(LockError::OwnerDied(died)) => {
-                        assert_eq!(oracle.told.replace(1), 0, "told twice");
-                        drop(died);
-                    }
-                    Err(LockError::NotRecoverable) => assert_eq!(oracle.told.get(), 1, "before anybody was told"),
+                    Ok(mut guard) => oracle.change(&mut guard),
+                    Err(LockError::OwnerDied(died)) => oracle.repair(&mut died.into_guard()),
                     Err(error) => panic!("{error}"),
                 }
                 me
-            };
-            world.process_after(name, move || attach.attach().expect("a free slot"), body);
+            },
+        );
+    });
+}
+
+/// Locks; if the last holder died, gives up unrepaired.
+fn once_without_repair(mutex: &RobustMutex<Pair>, me: &Attachment, oracle: &Oracle) {
+    match mutex.lock(me) {
+        Ok(mut guard) => {
+            oracle.enter(false);
+            oracle.change(&mut guard);
+            oracle.leave();
         }
+        // Dropped unrepaired.
+        Err(LockError::OwnerDied(died)) => {
+            assert_eq!(oracle.told.replace(1), 0, "told twice");
+            drop(died);
+        }
+        Err(LockError::NotRecoverable) => assert_eq!(oracle.told.get(), 1, "before anybody was told"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn everybody_gives_up(world: &mut World, mutex: &RobustMutex<Pair>, oracle: &Rc<Oracle>, names: &[&'static str]) {
+    for name in names {
+        let (attach, mutex, oracle) = (mutex.clone(), mutex.clone(), Rc::clone(oracle));
+        world.process_after(
+            name,
+            move || attach.attach().expect("a free slot"),
+            move |me| {
+                once_without_repair(&mutex, &me, &oracle);
+                me
+            },
+        );
+    }
+}
+
+/// The dead one's slot is taken again, by one who takes the lock over: its right must not be judged by what the slot was before.
+#[test]
+fn who_takes_over_from_its_own_former_life_is_alive() {
+    Sweep::new("mutex_slot_again").victims(&["a"]).preemptions(3, 3).run(|world| {
+        let mutex = RobustMutex::private(2, ZERO);
+        let oracle = Rc::new(Oracle::default());
+        let (locked, again, attach) = (mutex.clone(), mutex.clone(), mutex.clone());
+        let (a_oracle, b_oracle) = (Rc::clone(&oracle), oracle);
+        world.process_after("a", move || attach_and_lock(locked), drop).restarts(move || {
+            let me = again.attach().expect("the slot of its former life");
+            once(&again, &me, &a_oracle);
+            me
+        });
+        world.process_after(
+            "b",
+            move || attach.attach().expect("a free slot"),
+            move |me| {
+                once(&mutex, &me, &b_oracle);
+                me
+            },
+        );
+    });
+}
+
+#[test]
+fn unrepaired_it_is_not_recoverable() {
+    Sweep::new("mutex_not_recoverable").victims(&["a"]).preemptions(2, 1).run(|world| {
+        let mutex = RobustMutex::private(3, ZERO);
+        everybody_gives_up(world, &mutex, &Rc::default(), &["a", "b", "c"]);
+    });
+}
+
+/// One is told of the death of `a`; when it gives up, two sleep.
+#[test]
+fn unrepaired_it_is_not_recoverable_for_all_sleepers() {
+    Sweep::new("mutex_not_recoverable_for_all").victims(&["a"]).preemptions(1, 1).run(|world| {
+        let mutex = RobustMutex::private(4, ZERO);
+        let locked = mutex.clone();
+        world.process_after("a", move || attach_and_lock(locked), drop);
+        everybody_gives_up(world, &mutex, &Rc::default(), &["b", "c", "d"]);
     });
 }
 

@@ -131,7 +131,33 @@ fn records_arrive_whole_and_in_order_and_nobody_waits_for_the_dead() {
 
 #[test]
 fn a_full_ring_wraps() {
-    Sweep::new("spsc_wrap").victims(&["p", "c"]).preemptions(2, 1).run(|world| both(world, &SMALL, 4));
+    Sweep::new("spsc_wrap").victims(&["p", "c"]).preemptions(2, 1).runs(20_000).run(|world| both(world, &SMALL, 4));
+}
+
+#[test]
+fn who_looks_from_outside_sees_indices_that_belong_together() {
+    Sweep::new("spsc_status").preemptions(3, 3).run(|world| {
+        let ring = Ring::private(&BARE, 1);
+        let open = ring.clone();
+        world.process_after(
+            "both",
+            move || {
+                let me = open.attach().expect("a free slot");
+                (producer(&open, &me), consumer(&open, &me))
+            },
+            |(mut producer, mut consumer)| {
+                for number in 1..=3 {
+                    producer.try_push(number, &payload(number)).expect("room");
+                    assert_eq!(consumer.try_pop(&mut Vec::new()), Ok(number));
+                }
+                (producer, consumer)
+            },
+        );
+        world.process("w", move || {
+            let status = ring.status();
+            assert!(status.used <= status.capacity, "{status:?}");
+        });
+    });
 }
 
 /// `n` takes the seat of the producer `p` over once `p` is dead, and pushes one record more.
@@ -277,6 +303,102 @@ fn one_that_attaches_and_opens_is_never_taken_for_dead() {
     });
 }
 
+/// The dead producer's slot is taken again, by one who takes the seat over: it must not be taken for dead by what the slot was.
+#[test]
+fn who_takes_over_from_its_own_former_life_keeps_the_seat() {
+    Sweep::new("spsc_slot_again").victims(&["p"]).preemptions(3, 3).run(|world| {
+        let ring = Ring::private(&BARE, 2);
+        // Since the death of `p` nobody dies any more: whoever has the seat keeps it.
+        let taken = Rc::new(Cell::new(false));
+        let take = |open: &Ring, me: &Attachment, taken: &Cell<bool>| match open.producer(me) {
+            Ok(Opened::OwnerDied(producer)) => {
+                assert!(!taken.replace(true), "two have the seat");
+                Some(producer)
+            }
+            Ok(Opened::Clean(_)) => panic!("nobody gave it up"),
+            Err(SeatError::Busy { .. }) => None,
+            Err(error) => panic!("{error}"),
+        };
+        let (open, again, again_taken) = (ring.clone(), ring.clone(), Rc::clone(&taken));
+        world
+            .process_after(
+                "p",
+                move || producer(&open, &open.attach().expect("a free slot")),
+                |mut producer| {
+                    producer.beat();
+                    producer
+                },
+            )
+            .restarts(move || {
+                let me = again.attach().expect("the slot of its former life");
+                take(&again, &me, &again_taken)
+            });
+        let attach = ring.clone();
+        world.process_after("n", move || attach.attach().expect("a free slot"), move |me| take(&ring, &me, &taken));
+    });
+}
+
+#[test]
+fn a_consumer_that_opens_late_sees_whole_records() {
+    Sweep::new("spsc_open_consumer").preemptions(3, 3).run(|world| {
+        let ring = Ring::private(&BARE, 2);
+        let oracle = Rc::new(Oracle::default());
+        add_producer(world, &ring, &oracle, 2);
+        let attach = ring.clone();
+        world.process_after(
+            "c",
+            move || attach.attach().expect("a free slot"),
+            move |me| {
+                let mut consumer = consumer(&ring, &me);
+                let mut bytes = Vec::new();
+                while let Ok(number) = consumer.try_pop(&mut bytes) {
+                    assert_eq!(bytes, payload(number), "torn: record {number}");
+                }
+                consumer
+            },
+        );
+    });
+}
+
+#[test]
+fn a_producer_that_opens_late_overwrites_nothing_that_is_read() {
+    Sweep::new("spsc_open_producer").preemptions(3, 3).run(|world| {
+        let ring = Ring::private(&SMALL, 2);
+        let (open, attach) = (ring.clone(), ring.clone());
+        world.process_after(
+            "c",
+            move || {
+                // Two records fill the ring.
+                let me = open.attach().expect("a free slot");
+                let mut producer = producer(&open, &me);
+                for number in [1, 2] {
+                    producer.try_push(number, &payload(number)).expect("room for two");
+                }
+                producer.close();
+                consumer(&open, &me)
+            },
+            |mut consumer| {
+                let mut bytes = Vec::new();
+                assert_eq!(consumer.try_pop(&mut bytes), Ok(1));
+                assert_eq!(bytes, payload(1));
+                consumer
+            },
+        );
+        world.process_after(
+            "n",
+            move || attach.attach().expect("a free slot"),
+            move |me| {
+                let mut producer = producer(&ring, &me);
+                match producer.try_push(3, &payload(3)) {
+                    Ok(()) | Err(TryPushError::Full) => {}
+                    Err(error) => panic!("{error}"),
+                }
+                producer
+            },
+        );
+    });
+}
+
 #[test]
 fn a_seat_that_was_given_up_goes_on_where_it_was() {
     Sweep::new("spsc_handover").victims(&["p"]).preemptions(3, 2).run(|world| {
@@ -329,7 +451,11 @@ fn a_record_that_is_wiped_is_delivered_whole_or_not_again() {
 
 #[test]
 fn a_full_ring_that_is_wiped_wraps() {
-    Sweep::new("spsc_wipe_wrap").victims(&["p", "c"]).preemptions(2, 1).run(|world| both(world, &SMALL.wipe(true), 3));
+    Sweep::new("spsc_wipe_wrap")
+        .victims(&["p", "c"])
+        .preemptions(2, 1)
+        .runs(10_000)
+        .run(|world| both(world, &SMALL.wipe(true), 3));
 }
 
 /// `p` pushes two records; `c` reads them, and should it die, another one takes over.

@@ -174,7 +174,7 @@ fn what_is_wrong_is_named_and_the_exit_code_is_1() {
     let problems = found["problems"].as_array().unwrap();
     let fields: Vec<_> = problems.iter().map(|problem| &problem["field"]).collect();
     assert_eq!(fields, ["header.slots", "ring.write_index"]);
-    assert_eq!((&problems[0]["found"], &problems[1]["found"]), (&"5".into(), &"4".into()));
+    assert_eq!((&problems[0]["found"], &problems[1]["found"]), (&"5".into(), &"4 (0x4)".into()));
     assert!(problems.iter().all(|problem| problem["expected"].is_string()));
     let (code, text) = said(&[&name.0]);
     assert_eq!(code, 1);

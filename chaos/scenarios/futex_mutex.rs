@@ -2,7 +2,7 @@
 //! otherwise the others go on.
 
 use super::{Pair, ZERO};
-use crate::stage::Stage;
+use crate::stage::{Stage, Victim};
 use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::lock::{FutexGuard, FutexMutex};
 use ownerdead::segment::Options;
@@ -18,13 +18,7 @@ pub fn run(stage: &mut Stage) {
         a_waiter(stage, stamps);
         // A new one each time: one that stays locked is of no more use.
         let mutex = FutexMutex::memfd(&Options::new(), ZERO).expect("a mutex");
-        let start = |stage: &mut Stage, worker: usize| {
-            stamps[worker].reset();
-            stamps[worker].begun.set(0);
-            stamps[worker].ended.set(0);
-            stage.spawn(|| work(&mutex, &stamps[worker]))
-        };
-        let (mut victim, mut other) = (start(stage, 0), start(stage, 1));
+        let (mut victim, mut other) = two_workers(stage, &mutex, stamps);
         let [dead, alive] = [&stamps[0], &stamps[1]];
         stage.wait_for("two to go through the lock", || dead.ended.get() > 0 && alive.ended.get() > 0);
         stage.pause(Duration::from_micros(500));
@@ -55,17 +49,21 @@ pub fn run(stage: &mut Stage) {
     }
 }
 
+fn two_workers(stage: &mut Stage, mutex: &FutexMutex<Pair>, stamps: &'static [Stamps]) -> (Victim, Victim) {
+    let mut start = |stamps: &'static Stamps| {
+        stamps.reset();
+        stamps.begun.set(0);
+        stamps.ended.set(0);
+        stage.spawn(|| work(mutex, stamps))
+    };
+    (start(&stamps[0]), start(&stamps[1]))
+}
+
 /// One of two that wait is killed; the other goes on when the lock is free.
-fn a_waiter(stage: &mut Stage, stamps: &[Stamps]) {
+fn a_waiter(stage: &mut Stage, stamps: &'static [Stamps]) {
     let mutex = FutexMutex::memfd(&Options::new(), ZERO).expect("a mutex");
     let guard = mutex.lock();
-    let start = |stage: &mut Stage, worker: usize| {
-        stamps[worker].reset();
-        stamps[worker].begun.set(0);
-        stamps[worker].ended.set(0);
-        stage.spawn(|| work(&mutex, &stamps[worker]))
-    };
-    let (mut victim, mut other) = (start(stage, 0), start(stage, 1));
+    let (mut victim, mut other) = two_workers(stage, &mutex, stamps);
     stage.wait_for("two to wait for the lock", || stamps.iter().all(|stamps| stamps.phase() == "locking"));
     stage.pause(Duration::from_micros(100));
     let since = stage.kill(&mut victim, &stamps[0]);

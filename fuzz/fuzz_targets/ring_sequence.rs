@@ -1,6 +1,6 @@
 //! A ring in step with a plain queue: the body of the property test, driven by coverage.
 //!
-//! Input: a byte for the configuration (bit 0 checksum, bit 1 wipe), then operations of one byte, some with a length after it.
+//! Input: a byte for the configuration (bit 0 checksum, bit 1 wipe, bit 2 near position 2^32), then operations of one byte, some with a length after it.
 #![no_main]
 
 #[path = "../../tests/properties/ring.rs"]
@@ -11,7 +11,8 @@ use ring::{Config, Operation, Pair};
 
 fuzz_target!(|data: &[u8]| {
     let Some((&how, rest)) = data.split_first() else { return };
-    let mut pair = Pair::new(&Config { checksum: how & 1 != 0, wipe: how & 2 != 0 });
+    let start = if how & 4 != 0 { (1 << 32) - 64 } else { 0 };
+    let mut pair = Pair::new(&Config { checksum: how & 1 != 0, wipe: how & 2 != 0 }, start);
     let mut bytes = rest.iter().copied();
     // A death is a process, which costs more than all the rest.
     let (mut steps, mut deaths) = (0, 0);

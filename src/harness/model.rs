@@ -9,12 +9,13 @@
 //! are said in the report.
 //!
 //! Environment: `OWNERDEAD_TIER` (`quick`, the default, or `full`), `OWNERDEAD_KILL` (`process@operation`, or `process@sN` for
-//! the sleep of number N; `process#1` for a restarted one; two of them separated by a comma: explore with these deaths alone), `OWNERDEAD_SEED` (shuttle),
-//! `OWNERDEAD_BUDGET` (seconds that a sweep may take).
+//! the sleep of number N; `process#1` for a restarted one; two of them separated by a comma: explore with these deaths alone),
+//! `OWNERDEAD_SEED` (shuttle), `OWNERDEAD_BUDGET` (seconds that a sweep may take), `OWNERDEAD_SITES` and `OWNERDEAD_WEAKEN` (see
+//! `ci/orderings.sh`).
 
 use super::report::{Line, State};
 use crate::sync::kernel::{self, Body, DeathPlace, Kill, When};
-use crate::sync::rt;
+use crate::sync::{mutant, rt};
 use core::cell::RefCell;
 use core::time::Duration;
 use std::any::Any;
@@ -23,6 +24,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+/// Which back end explores: `loom` or `shuttle`.
+pub const BACK_END: &str = rt::NAME;
 
 /// One execution's processes, and what must hold when they are through. Made anew for each execution.
 #[derive(Default)]
@@ -37,6 +41,8 @@ struct Process {
     name: &'static str,
     body: Body,
     again: Option<Body>,
+    /// What it has for a TID when it starts again, if that was said.
+    next_tid: Option<u32>,
 }
 
 impl World {
@@ -56,7 +62,7 @@ impl World {
     ) -> &mut Self {
         let index = kernel::add_process(name, tid);
         let body: Body = Box::new(move || Box::new(body()) as Box<dyn Any>);
-        self.processes.push(Process { index, name, body, again: None });
+        self.processes.push(Process { index, name, body, again: None, next_tid: None });
         self
     }
 
@@ -71,7 +77,7 @@ impl World {
         let index = kernel::add_process(name, 1000 + self.processes.len() as u32);
         let state = kernel::set_up(index, setup);
         let body: Body = Box::new(move || Box::new(body(state)) as Box<dyn Any>);
-        self.processes.push(Process { index, name, body, again: None });
+        self.processes.push(Process { index, name, body, again: None, next_tid: None });
         self
     }
 
@@ -82,6 +88,15 @@ impl World {
     pub fn restarts<R: 'static>(&mut self, body: impl FnOnce() -> R + 'static) -> &mut Self {
         let process = self.processes.last_mut().expect("a process to restart");
         process.again = Some(Box::new(move || Box::new(body()) as Box<dyn Any>));
+        self
+    }
+
+    /// The process that was added last has TID `tid` when it starts again: kernels give TIDs out again, that of the dead too.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn with_tid_again(&mut self, tid: u32) -> &mut Self {
+        self.processes.last_mut().expect("a process to restart").next_tid = Some(tid);
         self
     }
 
@@ -166,6 +181,7 @@ impl Sweep {
         };
         let result = catch_unwind(AssertUnwindSafe(|| run.sweep_all()));
         let covered = run.covered();
+        mutant::finish_sweep(run.sweep.name);
         match result {
             Ok(Ok(())) => run.emit(State::Pass, 0, &covered),
             Ok(Err(OutOfTime { at })) => {
@@ -460,7 +476,7 @@ fn execute(build: &dyn Fn(&mut World), kills: &[Kill], time_may_pass: bool) -> V
             let kept = Rc::clone(&kept);
             kernel::switching(|| {
                 rt::spawn(move || {
-                    let result = kernel::live(process.index, process.body, process.again);
+                    let result = kernel::live(process.index, process.body, process.again, process.next_tid);
                     kept.borrow_mut().extend(result);
                 })
             })

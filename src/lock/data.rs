@@ -64,6 +64,41 @@ pub const fn combine(hash: u64, value: u64) -> u64 {
     (hash ^ value).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
+#[cfg(all(test, not(model)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn primitives_and_their_arrays_have_names_and_nothing_else_has() {
+        let name = |fingerprint, size: usize| primitive_name(fingerprint, size as u64);
+        assert_eq!(name(u64::FINGERPRINT, 8).as_deref(), Some("u64"));
+        assert_eq!(name(<[u8; 5]>::FINGERPRINT, 5).as_deref(), Some("[u8; 5]"));
+        assert_eq!(name(<[f32; 0]>::FINGERPRINT, 0).as_deref(), Some("[f32; 0]"));
+        assert_eq!(name(u64::FINGERPRINT, 4), None);
+        assert_eq!(name(<[[u8; 5]; 2]>::FINGERPRINT, 10), None);
+    }
+
+    #[test]
+    fn the_fingerprint_is_fnv_1a_and_tells_types_apart() {
+        // Values that the authors of FNV publish.
+        for (text, hash) in
+            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
+        {
+            assert_eq!(fingerprint(text), hash, "{text:?}");
+        }
+        let all = [
+            u64::FINGERPRINT,
+            i64::FINGERPRINT,
+            <[u64; 1]>::FINGERPRINT,
+            <[u64; 2]>::FINGERPRINT,
+            <[[u64; 2]; 1]>::FINGERPRINT,
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[..at].contains(one), "{all:x?}");
+        }
+    }
+}
+
 /// Declares a struct that may live in shared memory: `repr(C)`, `Copy`, each field of a type that may live there too.
 ///
 /// ```
@@ -106,19 +141,4 @@ macro_rules! shared_data {
             };
         }
     };
-}
-
-#[cfg(all(test, not(model)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn primitives_and_their_arrays_have_names_and_nothing_else_has() {
-        let name = |fingerprint, size: usize| primitive_name(fingerprint, size as u64);
-        assert_eq!(name(u64::FINGERPRINT, 8).as_deref(), Some("u64"));
-        assert_eq!(name(<[u8; 5]>::FINGERPRINT, 5).as_deref(), Some("[u8; 5]"));
-        assert_eq!(name(<[f32; 0]>::FINGERPRINT, 0).as_deref(), Some("[f32; 0]"));
-        assert_eq!(name(u64::FINGERPRINT, 4), None);
-        assert_eq!(name(<[[u8; 5]; 2]>::FINGERPRINT, 10), None);
-    }
 }

@@ -65,15 +65,15 @@ macro_rules! lock_errors {
         impl<G> fmt::Display for $name<G> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
-                    Self::OwnerDied(_) => f.write_str("the last holder died with the lock: repair what it guards"),
+                    Self::OwnerDied(_) => f.write_str("the last holder died with the lock: repair what it guards, and mark it consistent"),
                     Self::NotRecoverable => {
                         f.write_str("not recoverable: a holder died and nobody repaired what it guards; make a new mutex")
                     }
-                    Self::Deadlock => f.write_str("this thread holds the lock already"),
+                    Self::Deadlock => f.write_str("this thread holds the lock already: drop its guard first"),
                     Self::Forked => f.write_str("the attachment is the parent's, and this is a forked child: attach anew"),
                     Self::WrongSegment => f.write_str("the attachment is to another segment: attach to the mutex's own"),
                     Self::Corrupt { field, found, expected } => {
-                        write!(f, "the segment is damaged: {field} is {found:#x}, expected {expected}")
+                        write!(f, "the segment is damaged: {field} is {found:#x}, expected {expected}; make it anew")
                     }
                     $(Self::$extra => f.write_str($extra_text),)?
                 }
@@ -106,12 +106,12 @@ lock_errors! {
     /// Why [`RobustMutex::try_lock`](super::RobustMutex::try_lock) gave no plain guard.
     TryLockError {
         /// Somebody alive holds it.
-        WouldBlock: "somebody alive holds the lock"
+        WouldBlock: "somebody alive holds the lock: try later, or wait for it with `lock`"
     }
     /// Why [`RobustMutex::lock_timeout`](super::RobustMutex::lock_timeout) gave no plain guard.
     LockTimeoutError {
         /// Somebody alive held it all that time.
-        TimedOut: "somebody alive held the lock until the time-out"
+        TimedOut: "somebody alive held the lock until the time-out: try later, or wait longer"
     }
 }
 

@@ -53,7 +53,9 @@ impl core::fmt::Display for SharedError {
             Self::Create(error) => error.fmt(f),
             Self::OpenOrCreate(error) => error.fmt(f),
             Self::Body(error) => error.fmt(f),
-            Self::Fork(error) => write!(f, "madvise(MADV_WIPEONFORK) failed: {error}"),
+            Self::Fork(error) => {
+                write!(f, "madvise(MADV_WIPEONFORK) failed: {error}; it needs Linux 4.14, and to be allowed")
+            }
             Self::Type { field, found, expected } => write!(
                 f,
                 "the mutex guards another type: its {field} is {found:#x}, expected {expected:#x}; open it with the type that \

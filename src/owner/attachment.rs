@@ -67,7 +67,9 @@ impl core::fmt::Display for AttachError {
                  out): create it with more slots, or let a thread detach"
             ),
             Self::Unsupported(error) => write!(f, "the kernel cannot tell of this thread's death: {error}"),
-            Self::Fork(error) => write!(f, "madvise(MADV_WIPEONFORK) failed: {error}"),
+            Self::Fork(error) => {
+                write!(f, "madvise(MADV_WIPEONFORK) failed: {error}; it needs Linux 4.14, and to be allowed")
+            }
         }
     }
 }

@@ -119,7 +119,8 @@ impl SeatWords {
 
     /// How often the seat was taken over from the dead.
     pub fn generation(&self) -> u64 {
-        self.wide(Right(self.right.load(Acquire)))
+        // Relaxed: a count, of which each value was right at some moment; nothing is reached through it.
+        self.wide(Right(self.right.load(Relaxed)))
     }
 
     /// The word to sleep on until the seat changes.

@@ -84,6 +84,13 @@ impl Checksum {
         hasher.update(&head.to_le_bytes());
         Self(hasher)
     }
+    /// The checksum of a whole record.
+    #[inline]
+    pub(crate) fn of(position: u64, head: u64, payload: &[u8]) -> u64 {
+        let mut checksum = Self::new(position, head);
+        checksum.update(payload);
+        checksum.finish()
+    }
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
@@ -95,6 +102,18 @@ impl Checksum {
 #[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checksum_is_the_same_in_one_piece_and_in_many() {
+        let payload: Vec<u8> = (0..200).collect();
+        for len in 0..payload.len() {
+            let mut pieces = Checksum::new(8, 77);
+            payload[..len].chunks(8).for_each(|piece| pieces.update(piece));
+            assert_eq!(Checksum::of(8, 77, &payload[..len]), pieces.finish(), "{len} bytes");
+        }
+        // Position, head and payload of an empty record, as any CRC-32 sees them.
+        assert_eq!(Checksum::of(0, 0, &[]), u64::from(crc32fast::hash(&[0; 16])));
+    }
 
     #[test]
     fn the_longest_record_fits_with_its_padding_wherever_it_starts() {

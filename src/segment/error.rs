@@ -49,11 +49,22 @@ pub enum CreateError {
         /// Bytes of the body.
         body: usize,
     },
+    /// This process may not make files so large (`RLIMIT_FSIZE`).
+    FileSizeLimit {
+        /// Bytes that the segment needs.
+        needed: u64,
+        /// Bytes that a file may have.
+        limit: u64,
+    },
     /// There is not enough space.
     NoSpace {
         /// Bytes that the segment needs.
         needed: u64,
     },
+    /// `/dev/shm` has no room for one more file, however small.
+    NoMoreFiles,
+    /// This user may not make files in `/dev/shm`, or it is mounted read-only.
+    Permission,
     /// A system call failed.
     Os {
         /// Which one.
@@ -68,9 +79,22 @@ impl fmt::Display for CreateError {
         match self {
             Self::BadName(error) => error.fmt(f),
             Self::Exists { name } => write!(f, "the segment {name:?} exists: open it, or unlink it first"),
-            Self::Slots { found } => write!(f, "found {found} slots, expected 1 to {MAX_SLOTS}"),
-            Self::Mode { found } => write!(f, "found mode {found:#o}, expected permission bits only, at most 0o777"),
-            Self::TooLarge { body } => write!(f, "a body of {body} bytes is larger than a file can be"),
+            Self::Slots { found } => write!(f, "found {found} slots, expected 1 to {MAX_SLOTS}: ask for that"),
+            Self::Mode { found } => {
+                write!(f, "found mode {found:#o}, expected permission bits only: ask for at most 0o777")
+            }
+            Self::TooLarge { body } => {
+                write!(f, "a body of {body} bytes is larger than a file can be: make a smaller segment")
+            }
+            Self::FileSizeLimit { needed, limit } => write!(
+                f,
+                "a segment of {needed} bytes is over this process's limit of {limit} for a file: raise it (RLIMIT_FSIZE, \
+                 `ulimit -f`), or make a smaller one"
+            ),
+            Self::NoMoreFiles => f.write_str("no room in /dev/shm for one more file: remove some"),
+            Self::Permission => f.write_str(
+                "no permission to make a file in /dev/shm: see that it is mounted to be written by this user",
+            ),
             Self::NoSpace { needed } => {
                 write!(f, "no space for a segment of {needed} bytes: free some, or make a smaller one")
             }
@@ -93,6 +117,11 @@ pub enum OpenError {
     Permission {
         /// The name.
         name: String,
+    },
+    /// It cannot be written: its descriptor, its file system or a seal forbids that.
+    ReadOnly {
+        /// What forbids it.
+        found: &'static str,
     },
     /// It is a directory, a fifo, a link or the like.
     NotARegularFile {
@@ -146,6 +175,12 @@ impl fmt::Display for OpenError {
             Self::Permission { name } => {
                 write!(f, "no permission to read and write the segment {name:?}: ask its owner")
             }
+            Self::ReadOnly { found } => {
+                write!(
+                    f,
+                    "found {found}, expected to read and write the segment: open it with O_RDWR where that is allowed"
+                )
+            }
             Self::NotARegularFile { found } => write!(f, "found {found}, expected a segment: choose another name"),
             Self::TooShort { found, expected } => {
                 write!(f, "the segment is cut short: found {found} bytes, expected {expected}; make it anew")
@@ -154,9 +189,14 @@ impl fmt::Display for OpenError {
                 let than = if found > supported { "newer: update this program" } else { "older: make it anew" };
                 write!(f, "the segment has layout version {found}, expected {supported}; it is {than}")
             }
-            Self::Kind { found, expected } => write!(f, "the segment is of kind {found}, expected {expected}"),
+            Self::Kind { found, expected } => {
+                write!(
+                    f,
+                    "the segment is of kind {found}, expected {expected}: open it as what it is, or choose another name"
+                )
+            }
             Self::Field { field, found, expected } => {
-                write!(f, "not a segment, or a damaged one: {field} is {found:#x}, expected {expected}")
+                write!(f, "not a segment, or a damaged one: {field} is {found:#x}, expected {expected}; make it anew")
             }
             Self::Os { operation, source } => write!(f, "{operation} failed: {source}"),
         }
@@ -215,7 +255,7 @@ impl fmt::Display for UnlinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadName(error) => error.fmt(f),
-            Self::NotFound { name } => write!(f, "there is no segment {name:?}"),
+            Self::NotFound { name } => write!(f, "there is no segment {name:?}: check the name, or it is gone already"),
             Self::Os { operation, source } => write!(f, "{operation} failed: {source}"),
         }
     }
@@ -240,7 +280,7 @@ impl fmt::Display for OutOfBody {
         let bytes = bytes.map_or_else(|| "too many".to_owned(), |bytes| bytes.to_string());
         write!(
             f,
-            "the segment is too small for its structure, or another one: {bytes} bytes at {offset} (aligned to {align}) do not lie in its body of {body} bytes"
+            "the segment is too small for its structure, or another one: {bytes} bytes at {offset} (aligned to {align}) do not lie in its body of {body} bytes; make it anew"
         )
     }
 }

@@ -127,7 +127,7 @@ impl Header {
             let expected = format!("1 to {MAX_SLOTS}");
             return Err(OpenError::Field { field: "the number of slots", found: slots.into(), expected });
         }
-        field("the flags", words[3] >> 32, 0)?;
+        field("the word of flags", words[3] >> 32, 0)?;
         let body_len = usize::try_from(words[6]).ok();
         let Some(should) = body_len.and_then(|body_len| Self::new(found_kind, slots, body_len)) else {
             let expected = format!("at most the {length} bytes of the object");
@@ -197,7 +197,7 @@ mod tests {
             (2, total + 4096, "the total length"),
             (3, 0, "the number of slots"),
             (3, 4095, "the number of slots"),
-            (3, 1 << 32 | 3, "the flags"),
+            (3, 1 << 32 | 3, "the word of flags"),
             (4, 0, "the offset of the slots"),
             (5, 4096, "the offset of the body"),
             (6, u64::MAX, "the body length"),

@@ -215,8 +215,7 @@ impl Segment {
             return Err(OpenError::TooShort { found: length, expected: format::PAGE as u64 });
         }
         let length = usize::try_from(length).map_err(|_| OpenError::TooShort { found: length, expected: 0 })?;
-        let mapping = Mapping::new(&file, length).map_err(|source| OpenError::Os { operation: "mmap", source })?;
-        let mapping = Arc::new(mapping);
+        let mapping = Arc::new(posix::map(&file, length)?);
         let header = Header::read(&mapping.slice(0, format::WORDS), length as u64, kind)?;
         Ok(Self { mapping, file: Arc::new(file), header })
     }

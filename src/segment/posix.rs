@@ -1,6 +1,7 @@
 //! Files in `/dev/shm`, and memfds: names, birth, opening.
 
 use super::error::{BadName, CreateError, OpenError, UnlinkError};
+use super::mapping::Mapping;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, SealFlag, fcntl, open as open_file, posix_fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -41,6 +42,15 @@ fn os(operation: &'static str) -> impl Fn(Errno) -> CreateError {
     move |errno| CreateError::Os { operation, source: errno.into() }
 }
 
+/// The error of an operation that makes one more file.
+fn no_file(operation: &'static str) -> impl Fn(Errno) -> CreateError {
+    move |errno| match errno {
+        Errno::ENOSPC | Errno::EDQUOT => CreateError::NoMoreFiles,
+        Errno::EACCES | Errno::EPERM | Errno::EROFS => CreateError::Permission,
+        errno => os(operation)(errno),
+    }
+}
+
 /// A file that has no name yet, or only a private one.
 pub(super) struct Newborn {
     file: OwnedFd,
@@ -55,7 +65,7 @@ impl Newborn {
         let newborn = match open_file(DIRECTORY, flags | OFlag::O_TMPFILE, bits) {
             Ok(file) => Self { file, private: None },
             Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL | Errno::ENOENT) => Self::private(bits)?,
-            Err(errno) => return Err(os("open /dev/shm with O_TMPFILE")(errno)),
+            Err(errno) => return Err(no_file("open /dev/shm with O_TMPFILE")(errno)),
         };
         // The umask has had its say in open; the caller asked for exactly this.
         fchmod(&newborn.file, bits).map_err(os("fchmod"))?;
@@ -70,7 +80,7 @@ impl Newborn {
                 Ok(file) => return Ok(Self { file, private: Some(path) }),
                 // Another thread's, or what a killed process of the same PID has left.
                 Err(Errno::EEXIST) => {}
-                Err(errno) => return Err(os("open a private file in /dev/shm")(errno)),
+                Err(errno) => return Err(no_file("open a private file in /dev/shm")(errno)),
             }
         }
         unreachable!("numbers do not run out")
@@ -91,7 +101,7 @@ impl Newborn {
         match linkat(AT_FDCWD, &from, AT_FDCWD, &name.path(), AtFlags::AT_SYMLINK_FOLLOW) {
             Ok(()) => Ok(()),
             Err(Errno::EEXIST) => Err(CreateError::Exists { name: name.0.clone() }),
-            Err(errno) => Err(os("linkat")(errno)),
+            Err(errno) => Err(no_file("linkat")(errno)),
         }
     }
 }
@@ -118,6 +128,11 @@ pub(super) fn seal(file: &OwnedFd) -> Result<(), CreateError> {
 
 /// Gives the file its length, and all its space: a full file system is an error here, not a SIGBUS later.
 pub(super) fn allocate(file: &OwnedFd, length: u64) -> Result<(), CreateError> {
+    // The kernel does not only refuse what is over this limit: it sends SIGXFSZ, which ends the process.
+    let limit = file_size_limit();
+    if length > limit {
+        return Err(CreateError::FileSizeLimit { needed: length, limit });
+    }
     loop {
         match posix_fallocate(file, 0, length as i64) {
             Ok(()) => return Ok(()),
@@ -130,16 +145,39 @@ pub(super) fn allocate(file: &OwnedFd, length: u64) -> Result<(), CreateError> {
     }
 }
 
+/// The largest file that this process may make, in bytes.
+fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is valid to write to. The call cannot fail for this resource; if it did, there would be no limit.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    limit.rlim_cur
+}
+
 pub(super) fn open(name: &Name) -> Result<OwnedFd, OpenError> {
     // O_NONBLOCK: a fifo must not hang. O_NOFOLLOW: a link is no segment.
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     open_file(&name.path(), flags, Mode::empty()).map_err(|errno| match errno {
         Errno::ENOENT => OpenError::NotFound { name: name.0.clone() },
         Errno::EACCES | Errno::EPERM => OpenError::Permission { name: name.0.clone() },
+        Errno::EROFS => OpenError::ReadOnly { found: "a file system that is mounted read-only" },
         Errno::EISDIR => OpenError::NotARegularFile { found: "a directory" },
         Errno::ELOOP => OpenError::NotARegularFile { found: "a symbolic link" },
         Errno::ENXIO => OpenError::NotARegularFile { found: "a socket" },
         errno => OpenError::Os { operation: "open", source: errno.into() },
+    })
+}
+
+/// Maps all of a file that somebody else has made.
+pub(super) fn map(file: &OwnedFd, length: usize) -> Result<Mapping, OpenError> {
+    let flags = fcntl(file, FcntlArg::F_GETFL)
+        .map_err(|errno| OpenError::Os { operation: "fcntl F_GETFL", source: errno.into() })?;
+    let flags = OFlag::from_bits_truncate(flags);
+    if flags.contains(OFlag::O_PATH) || flags & OFlag::O_ACCMODE != OFlag::O_RDWR {
+        return Err(OpenError::ReadOnly { found: "a descriptor that is not open for reading and writing" });
+    }
+    Mapping::new(file, length).map_err(|source| match source.raw_os_error() {
+        Some(libc::EPERM) => OpenError::ReadOnly { found: "a seal or a mount that forbids writing" },
+        _ => OpenError::Os { operation: "mmap", source },
     })
 }
 

@@ -475,7 +475,7 @@ pub(crate) fn set_up<R>(index: usize, setup: impl FnOnce() -> R) -> R {
 pub(crate) type Body = Box<dyn FnOnce() -> Box<dyn Any>>;
 
 /// Runs the lives of process `index` on the calling model thread: `body`, and after its death, if it dies, `again`.
-pub(crate) fn live(index: usize, body: Body, again: Option<Body>) -> Option<Box<dyn Any>> {
+pub(crate) fn live(index: usize, body: Body, again: Option<Body>, next_tid: Option<u32>) -> Option<Box<dyn Any>> {
     with(|kernel| kernel.processes[index].thread = Some(rt::current()));
     let mut lives = std::iter::once(body).chain(again);
     let kept = loop {
@@ -490,7 +490,7 @@ pub(crate) fn live(index: usize, body: Body, again: Option<Body>) -> Option<Box<
         with(|kernel| {
             let process = &mut kernel.processes[index];
             process.life += 1;
-            process.tid += 100;
+            process.tid = next_tid.unwrap_or(process.tid + 100);
             (process.operations, process.sleeps, process.dying) = (0, 0, false);
         });
     };

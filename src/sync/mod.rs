@@ -27,6 +27,8 @@ use os as backend;
 #[cfg(any(loom, shuttle))]
 pub mod kernel;
 #[cfg(any(loom, shuttle))]
+pub(crate) mod mutant;
+#[cfg(any(loom, shuttle))]
 mod sim;
 #[cfg(any(loom, shuttle))]
 use sim as backend;
@@ -39,6 +41,7 @@ pub(crate) mod rt;
 pub(crate) mod rt;
 
 pub mod futex;
+pub mod payload;
 pub mod shm;
 
 /// Atomic integers and fences, with the names and meanings of [`core::sync::atomic`].

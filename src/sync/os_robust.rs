@@ -77,7 +77,9 @@ impl core::fmt::Display for NodeError {
                 }
             }
             Self::PageSize { found } => write!(f, "found pages of {found} bytes, expected 4096"),
-            Self::Os { call, source } => write!(f, "{call} failed: {source}"),
+            Self::Os { call, source } => {
+                write!(f, "{call} failed: {source}; if a limit or a seccomp filter refuses it, allow it")
+            }
         }
     }
 }
@@ -108,6 +110,7 @@ impl List {
         if unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &mut head, &mut length) } != 0 {
             return Err(NodeError::Os { call: "get_robust_list", source: io::Error::last_os_error() });
         }
+        // A kernel that was given a head of another length would not have taken it.
         let Some(head) = NonNull::new(head).filter(|_| length == size_of::<Head>()) else {
             return Err(NodeError::UnsupportedLibc { found: None });
         };
@@ -264,5 +267,60 @@ impl Drop for Node {
         }
         // SAFETY: invariant 2; nothing else refers to the mapping, since the node is not linked.
         unsafe { libc::munmap(self.pages.as_ptr().cast(), 2 * PAGE) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `List::current` says in a thread for which this head is registered, as its C library would have done.
+    fn with_head(head: *mut Head) -> Result<List, NodeError> {
+        let glibcs = List::current().expect("a glibc thread").head;
+        let register = |head: *mut Head| {
+            // SAFETY: the head is null, or valid until the thread's own is registered again, below.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_set_robust_list, head, size_of::<Head>()) }, 0);
+        };
+        register(head);
+        let found = List::current();
+        register(glibcs.as_ptr());
+        found
+    }
+
+    /// The text is part of `docs/errors.md`.
+    fn is_documented(error: &NodeError) {
+        assert!(include_str!("../../docs/errors.md").contains(&error.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_robust_list_as_musl_registers_it_is_refused() {
+        // musl's word lies 28 bytes before the link; its empty list points at itself, as glibc's does.
+        let mut head = Head { first: 0, futex_offset: -28, pending: 0 };
+        head.first = &raw const head as usize;
+        let error = with_head(&mut head).expect_err("musl's list");
+        assert!(matches!(error, NodeError::UnsupportedLibc { found: Some(-28) }), "{error}");
+        is_documented(&error);
+    }
+
+    #[test]
+    fn a_thread_whose_c_library_has_registered_no_list_yet_is_refused() {
+        let error = with_head(core::ptr::null_mut()).expect_err("no list");
+        assert!(matches!(error, NodeError::UnsupportedLibc { found: None }), "{error}");
+        is_documented(&error);
+    }
+
+    #[test]
+    fn a_list_as_glibc_registers_it_is_taken() {
+        let mut head = Head { first: 0, futex_offset: -32, pending: 0 };
+        head.first = &raw const head as usize;
+        let list = with_head(&mut head).expect("glibc's shape");
+        assert_eq!(list.head.as_ptr(), &raw mut head);
+    }
+
+    #[test]
+    fn a_word_that_is_not_at_its_place_in_a_shared_page_is_refused() {
+        let list = List::current().unwrap();
+        let error = Node::new(&list, Shared::new(AtomicU64::new(0))).unwrap_err();
+        assert!(matches!(error, NodeError::Os { .. }), "{error}");
     }
 }

@@ -1,10 +1,27 @@
 //! The model back end: each operation is a crash point, runs on the scheduler's own type, and is written to the log.
 
-use super::{kernel, rt};
+use super::{kernel, mutant, rt};
 
 pub(super) mod atomic {
+    use super::mutant::{self, Part};
     use super::{kernel, rt};
+    use core::panic::Location;
     use core::sync::atomic::Ordering;
+
+    /// Both orderings of a compare-and-swap.
+    #[track_caller]
+    fn orderings(operation: &'static str, success: Ordering, failure: Ordering) -> (Ordering, Ordering) {
+        let at = Location::caller();
+        (
+            mutant::ordering(at, operation, Part::Success, success),
+            mutant::ordering(at, operation, Part::Failure, failure),
+        )
+    }
+
+    #[track_caller]
+    fn ordering(operation: &'static str, order: Ordering) -> Ordering {
+        mutant::ordering(Location::caller(), operation, Part::Order, order)
+    }
 
     macro_rules! atomic {
         ($name:ident, $int:ty) => {
@@ -27,14 +44,17 @@ pub(super) mod atomic {
                 }
                 #[track_caller]
                 pub fn load(&self, order: Ordering) -> $int {
+                    let order = ordering("load", order);
                     kernel::operation("load", |value: &$int| u64::from(*value), || self.0.load(order))
                 }
                 #[track_caller]
                 pub fn store(&self, value: $int, order: Ordering) {
+                    let order = ordering("store", order);
                     kernel::operation("store", |()| u64::from(value), || self.0.store(value, order))
                 }
                 #[track_caller]
                 pub fn swap(&self, value: $int, order: Ordering) -> $int {
+                    let order = ordering("swap", order);
                     kernel::operation("swap", |_| u64::from(value), || self.0.swap(value, order))
                 }
                 #[track_caller]
@@ -45,6 +65,7 @@ pub(super) mod atomic {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$int, $int> {
+                    let (success, failure) = orderings("compare_exchange", success, failure);
                     let seen = |result: &Result<$int, $int>| u64::from(result.map_or_else(|seen| seen, |_| new));
                     kernel::operation("compare_exchange", seen, || {
                         self.0.compare_exchange(current, new, success, failure)
@@ -58,6 +79,7 @@ pub(super) mod atomic {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$int, $int> {
+                    let (success, failure) = orderings("compare_exchange_weak", success, failure);
                     let seen = |result: &Result<$int, $int>| u64::from(result.map_or_else(|seen| seen, |_| new));
                     kernel::operation("compare_exchange_weak", seen, || {
                         if rt::spuriously() {
@@ -68,18 +90,22 @@ pub(super) mod atomic {
                 }
                 #[track_caller]
                 pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {
+                    let order = ordering("fetch_add", order);
                     kernel::operation("fetch_add", |old| u64::from(*old), || self.0.fetch_add(value, order))
                 }
                 #[track_caller]
                 pub fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
+                    let order = ordering("fetch_sub", order);
                     kernel::operation("fetch_sub", |old| u64::from(*old), || self.0.fetch_sub(value, order))
                 }
                 #[track_caller]
                 pub fn fetch_and(&self, value: $int, order: Ordering) -> $int {
+                    let order = ordering("fetch_and", order);
                     kernel::operation("fetch_and", |old| u64::from(*old), || self.0.fetch_and(value, order))
                 }
                 #[track_caller]
                 pub fn fetch_or(&self, value: $int, order: Ordering) -> $int {
+                    let order = ordering("fetch_or", order);
                     kernel::operation("fetch_or", |old| u64::from(*old), || self.0.fetch_or(value, order))
                 }
                 /// The newest value, for the kernel: a compare-and-swap that never succeeds. It conflicts with every operation on
@@ -109,6 +135,7 @@ pub(super) mod atomic {
     /// See [`core::sync::atomic::fence`].
     #[track_caller]
     pub fn fence(order: Ordering) {
+        let order = ordering("fence", order);
         kernel::operation("fence", |()| 0, || rt::fence(order))
     }
 

@@ -166,3 +166,21 @@ fn the_same_tid_in_two_namespaces_is_two_threads() {
     a.succeeds();
     assert!(matches!(mutex.lock(&me), Err(LockError::OwnerDied(_))));
 }
+
+#[test]
+fn threads_of_one_process_exclude_each_other() {
+    const EACH: u64 = 10_000;
+    let mutex = mutex(4);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let me = mutex.attach().unwrap();
+                for _ in 0..EACH {
+                    *mutex.lock(&me).unwrap() += 1;
+                }
+            });
+        }
+    });
+    let me = mutex.attach().unwrap();
+    assert_eq!(*mutex.lock(&me).unwrap(), 3 * EACH);
+}

@@ -3,6 +3,7 @@
 
 mod attach;
 mod futex_mutex;
+mod handles;
 mod inspect;
 mod process;
 mod ring;

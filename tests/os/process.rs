@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// A child that is killed when this is dropped, unless it was waited for.
 pub struct Child {
-    pid: Pid,
+    pub pid: Pid,
     waited: bool,
 }
 
@@ -38,9 +38,14 @@ impl Child {
 
     /// Waits for its end, which must be a success.
     pub fn succeeds(&mut self) {
+        assert_eq!(self.end(), WaitStatus::Exited(self.pid, 0));
+    }
+
+    /// Waits for its end, and says how it was.
+    pub fn end(&mut self) -> WaitStatus {
         let status = waitpid(self.pid, None).expect("wait");
         self.waited = true;
-        assert_eq!(status, WaitStatus::Exited(self.pid, 0));
+        status
     }
 }
 

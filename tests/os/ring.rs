@@ -184,3 +184,25 @@ fn a_second_mapping_of_a_ring_is_the_same_ring_and_another_segment() {
     assert_eq!(other.consumer(&there).unwrap().into_inner().pop(&mut bytes).unwrap(), 5);
     assert_eq!(bytes, b"through memory");
 }
+
+#[test]
+fn threads_of_one_process_pass_records() {
+    const RECORDS: u32 = 20_000;
+    let ring = ring(256);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let me = ring.attach().unwrap();
+            let mut producer = ring.producer(&me).unwrap().into_inner();
+            for number in 0..RECORDS {
+                producer.push(number, &[number as u8; 40][..number as usize % 41]).unwrap();
+            }
+        });
+        let me = ring.attach().unwrap();
+        let mut consumer = ring.consumer(&me).unwrap().into_inner();
+        let mut bytes = Vec::new();
+        for number in 0..RECORDS {
+            assert_eq!(consumer.pop(&mut bytes), Ok(number));
+            assert_eq!(bytes, vec![number as u8; number as usize % 41]);
+        }
+    });
+}

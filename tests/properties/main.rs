@@ -29,9 +29,10 @@ proptest! {
     fn a_ring_is_a_queue(
         checksum: bool,
         wipe: bool,
+        start in prop_oneof![Just(0), Just((1 << 32) - 64), 0..1u64 << 61],
         operations in prop::collection::vec(operation(), 1..80),
     ) {
-        let mut pair = Pair::new(&Config { checksum, wipe });
+        let mut pair = Pair::new(&Config { checksum, wipe }, start / 8 * 8);
         for operation in &operations {
             pair.step(operation);
         }

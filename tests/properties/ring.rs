@@ -3,11 +3,17 @@
 use ownerdead::owner::Attachment;
 use ownerdead::ring::spsc::{self, Consumer, Producer, Ring, TryPopError, TryPushError};
 use ownerdead::segment::Options;
+use ownerdead::sync::atomic::AtomicU64;
+use ownerdead::sync::atomic::Ordering::Relaxed;
 use ownerdead::sync::cell::Granule;
 use std::collections::VecDeque;
 
 /// Bytes of the ring under test: small, so that sequences get round it often.
 const CAPACITY: u64 = 256;
+
+/// Where the indices lie in the body.
+const TAIL: usize = 128;
+const HEAD: usize = 256;
 
 /// What can be done to a ring.
 #[derive(Clone, Debug)]
@@ -92,13 +98,17 @@ impl Model {
 }
 
 impl Pair {
-    pub fn new(config: &Config) -> Self {
+    /// A ring that has carried `start` bytes already; a multiple of 8.
+    pub fn new(config: &Config, start: u64) -> Self {
         let how = spsc::Config::new(CAPACITY as usize).checksum(config.checksum).wipe(config.wipe);
         let ring = Ring::memfd(&Options::new().slots(3), &how).unwrap();
+        for index in [TAIL, HEAD] {
+            ring.segment().body_slice::<AtomicU64>(index, 1).unwrap()[0].store(start, Relaxed);
+        }
         let me = ring.attach().unwrap();
         let producer = Some(ring.producer(&me).unwrap().into_inner());
         let consumer = Some(ring.consumer(&me).unwrap().into_inner());
-        let model = Model::default();
+        let model = Model { head: start, tail: start, ..Model::default() };
         Self { ring, config: *config, me, producer, consumer, model, pushed: 0, generations: [0; 2] }
     }
 

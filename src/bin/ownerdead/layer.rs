@@ -28,13 +28,16 @@ pub enum Layer {
     Fuzz,
 }
 
+/// The test targets of the layer `unit`.
+const UNIT_TARGETS: [&str; 3] = ["bad_input", "os", "properties"];
+
 impl Layer {
     pub const ALL: [Layer; 5] = [Layer::Unit, Layer::Loom, Layer::Shuttle, Layer::Chaos, Layer::Fuzz];
 
     /// Whether the layer checks less than it says when this test target has no test.
     pub fn needs(self, target: &str) -> bool {
         match self {
-            Layer::Unit => ["os", "properties"].contains(&target),
+            Layer::Unit => UNIT_TARGETS.contains(&target),
             Layer::Loom | Layer::Shuttle => target.starts_with("model_"),
             Layer::Chaos => target == "chaos",
             Layer::Fuzz => false,
@@ -149,7 +152,7 @@ pub fn plan(layer: Layer, checkout: &Checkout, settings: &Settings) -> Result<Pl
     match layer {
         Layer::Unit => {
             let mut targets = vec!["--lib".to_owned()];
-            for name in ["os", "properties"] {
+            for name in UNIT_TARGETS {
                 if checkout.tests.contains(name) {
                     targets.extend(["--test".to_owned(), name.to_owned()]);
                 }

@@ -8,7 +8,7 @@ use crate::ring::record::{Checksum, GRANULE, SLEEPER};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::atomic::compiler_fence;
 use crate::sync::futex::{ALL, Word, wake};
-use crate::sync::{thread, time};
+use crate::sync::{payload, thread, time};
 use core::time::Duration;
 
 /// The consumer's seat. It stays with its thread; dropping it gives the seat up.
@@ -25,6 +25,8 @@ pub struct Consumer {
     head: u64,
     /// The producer's index as last read. Invariant 2: `head <= tail <= head + capacity`.
     tail: u64,
+    /// Room for the records of a batch, kept from one to the next. Its content means nothing.
+    scratch: Vec<u8>,
 }
 
 /// A record in the ring, validated: its granules lie between the read index and the write index.
@@ -42,15 +44,20 @@ impl Consumer {
         let head = ring.control.head.index.load(Relaxed) & !SLEEPER;
         let tail = ring.control.tail.index.load(Acquire) & !SLEEPER;
         check_indices(&ring.geometry, tail, head)?;
-        let mut consumer = Self { ring, me, head, tail };
-        if consumer.ring.geometry.wipe {
-            // Relaxed: as for the head. Beyond it the last consumer may have committed more than it had zeroed.
-            let read = consumer.ring.control.head.read.load(Relaxed);
-            // The same as the head if the last one closed; before it in a ring that nobody has read from.
-            if read > head {
-                check_indices(&consumer.ring.geometry, tail, read)?;
-                consumer.commit(read);
+        let mut read = head;
+        if ring.geometry.wipe {
+            // Relaxed: as for the head. Beyond it the last consumer may have committed more than it had zeroed. The same as the
+            // head if the last one closed; before it in a ring that nobody has read from.
+            read = head.max(ring.control.head.read.load(Relaxed));
+            if read > tail || !read.is_multiple_of(GRANULE) {
+                let expected = format!("a multiple of 8, at most the write index {tail:#x}");
+                return Err(Corrupt { field: "the index up to which records were read", found: read, expected });
             }
+        }
+        // Not before all is checked: dropping a consumer gives the seat up, and so does the caller where there is none.
+        let mut consumer = Self { ring, me, head, tail, scratch: Vec::new() };
+        if read > head {
+            consumer.commit(read);
         }
         Ok(consumer)
     }
@@ -59,6 +66,7 @@ impl Consumer {
     ///
     /// # Errors
     /// [`TryPopError`], and the record, if there is one, stays.
+    #[inline]
     pub fn try_pop(&mut self, payload: &mut Vec<u8>) -> Result<u32, TryPopError> {
         let found = self.find(self.head)?;
         payload.clear();
@@ -110,8 +118,11 @@ impl Consumer {
     /// # Errors
     /// [`TryPopError`] if there was not even one.
     pub fn pop_batch(&mut self, max: usize, mut take: impl FnMut(u32, &[u8])) -> Result<usize, TryPopError> {
-        let (mut end, mut count, mut payload) = (self.head, 0, Vec::new());
-        while count < max {
+        let (mut end, mut count, mut payload) = (self.head, 0, core::mem::take(&mut self.scratch));
+        let stopped = loop {
+            if count == max {
+                break None;
+            }
             payload.clear();
             let copied = self.find(end).and_then(|found| {
                 self.copy(&found, &mut payload)?;
@@ -122,12 +133,17 @@ impl Consumer {
                     take(found.kind, &payload);
                     (end, count) = (found.end, count + 1);
                 }
-                Err(error) if count == 0 => return Err(error),
-                Err(_) => break,
+                Err(error) => break Some(error),
             }
+        };
+        if !self.ring.geometry.wipe {
+            // What is wiped in the ring is not kept here either.
+            self.scratch = payload;
         }
-        if count > 0 {
-            self.commit(end);
+        match stopped {
+            Some(error) if count == 0 => return Err(error),
+            _ if count > 0 => self.commit(end),
+            _ => {}
         }
         Ok(count)
     }
@@ -184,6 +200,7 @@ impl Consumer {
     pub fn close(self) {}
 
     /// The record at `position`, or after the padding there.
+    #[inline]
     fn find(&mut self, mut position: u64) -> Result<Found, TryPopError> {
         if !self.me.is_current() {
             return Err(TryPopError::Forked);
@@ -215,15 +232,10 @@ impl Consumer {
     }
 
     /// Appends the payload of a record to `payload`, and checks its checksum.
+    #[inline]
     fn copy(&self, found: &Found, payload: &mut Vec<u8>) -> Result<(), Corrupt> {
-        let (from, len) = (payload.len(), found.len as usize);
-        payload.reserve(len.next_multiple_of(8));
-        let mut at = found.start + GRANULE;
-        while payload.len() - from < len {
-            payload.extend_from_slice(&self.ring.granule(at).load().to_le_bytes());
-            at += GRANULE;
-        }
-        payload.truncate(from + len);
+        let from = payload.len();
+        payload::append(&self.ring.record(found.start, found.end - found.start)[1..], found.len as usize, payload);
         let checked = self.check(found, &payload[from..]);
         if checked.is_err() {
             payload.truncate(from);
@@ -232,21 +244,17 @@ impl Consumer {
     }
 
     /// Compares the checksum of a record, if it has one, with what its payload gives.
+    #[inline]
     fn check(&self, found: &Found, payload: &[u8]) -> Result<(), Corrupt> {
         if !self.ring.geometry.checksum {
             return Ok(());
         }
-        let mut checksum = Checksum::new(found.start, crate::ring::record::head(found.len, found.kind));
-        checksum.update(payload);
-        let (expected, stored) = (checksum.finish(), self.ring.granule(found.end - GRANULE).load());
+        let expected = Checksum::of(found.start, crate::ring::record::head(found.len, found.kind), payload);
+        let stored = self.ring.granule(found.end - GRANULE).load();
         if stored == expected {
             return Ok(());
         }
-        Err(Corrupt {
-            field: "the checksum of a record",
-            found: stored,
-            expected: format!("{expected:#x} at position {}", found.start),
-        })
+        Err(wrong_checksum(found.start, stored, expected))
     }
 
     /// Commits everything before `end` as read: one store. In a ring with wipe it is zeroed before the producer may have it.
@@ -256,6 +264,8 @@ impl Consumer {
             self.commit_and_wipe(end);
         }
         self.head = end;
+        // Before the index, as the producer's.
+        self.ring.control.head.beat();
         // Release: the reads before it, so that the producer does not overwrite what is still read. A swap, so that a sleeper's
         // bit is seen, however late it was set.
         let old = self.ring.control.head.index.swap(end, Release);
@@ -263,7 +273,6 @@ impl Consumer {
             // Should this thread die before it wakes the producer, its death does: the producer sleeps on its life word too.
             wake(Word::Low(&self.ring.control.head.index), ALL);
         }
-        self.ring.control.head.beat();
     }
 
     #[cold]
@@ -277,6 +286,16 @@ impl Consumer {
     }
 }
 
+#[cold]
+fn wrong_checksum(position: u64, stored: u64, expected: u64) -> Corrupt {
+    Corrupt {
+        field: "the checksum of a record",
+        found: stored,
+        expected: format!("{expected:#x} at position {position:#x}"),
+    }
+}
+
+#[cold]
 fn refused(error: TryPopError) -> PopTimeoutError {
     match error {
         TryPopError::Empty => unreachable!("an empty ring is waited for"),
@@ -334,7 +353,9 @@ impl Peek<'_> {
     pub unsafe fn as_bytes(&self) -> Result<&[u8], Corrupt> {
         let ring = &self.consumer.ring;
         // SAFETY: `find` saw that the record lies within the ring, and by the caller's promise nobody writes it.
-        let bytes = unsafe { crate::sync::cell::bytes(ring.payload(self.found.start, self.len()), self.len()) };
+        let bytes = unsafe {
+            crate::sync::cell::bytes(&ring.record(self.found.start, self.found.end - self.found.start)[1..], self.len())
+        };
         self.consumer.check(&self.found, bytes)?;
         Ok(bytes)
     }

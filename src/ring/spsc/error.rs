@@ -66,7 +66,7 @@ errors! {
             slot: u32,
             /// Generation of the seat.
             generation: u64
-        }: "somebody alive has the seat: slot {slot}, generation {generation}",
+        }: "somebody alive has the seat: slot {slot}, generation {generation}; wait until it closes it",
         /// The attachment is to another segment than the ring.
         WrongSegment: "the attachment is to another segment: attach to the ring's own",
     }
@@ -80,7 +80,7 @@ errors! {
             len: usize,
             /// Bytes that it may have.
             max: usize
-        }: "a payload of {len} bytes is too large: this ring takes up to {max}",
+        }: "a payload of {len} bytes is too large: this ring takes up to {max}; split it, or make a larger ring",
     }
     /// Why a record could not be pushed.
     PushError {
@@ -92,7 +92,7 @@ errors! {
             len: usize,
             /// Bytes that it may have.
             max: usize
-        }: "a payload of {len} bytes is too large: this ring takes up to {max}",
+        }: "a payload of {len} bytes is too large: this ring takes up to {max}; split it, or make a larger ring",
     }
     /// Why a record could not be pushed in time.
     PushTimeoutError {
@@ -106,7 +106,7 @@ errors! {
             len: usize,
             /// Bytes that it may have.
             max: usize
-        }: "a payload of {len} bytes is too large: this ring takes up to {max}",
+        }: "a payload of {len} bytes is too large: this ring takes up to {max}; split it, or make a larger ring",
     }
     /// Why no record could be read without waiting.
     TryPopError {

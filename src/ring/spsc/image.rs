@@ -213,7 +213,7 @@ fn indices(look: &mut Look<'_>, geometry: &Geometry, indices: Indices) -> Option
         if let Err(corrupt) = check_index(field, found)
             && sound
         {
-            look.problem(field, found, corrupt.expected);
+            look.problem(field, both(found), corrupt.expected);
             sound = false;
         }
     }
@@ -223,7 +223,7 @@ fn indices(look: &mut Look<'_>, geometry: &Geometry, indices: Indices) -> Option
     // The tail was read between the two heads: it is not before the first, nor more than the capacity after the second.
     if tail < head || tail > later_head.max(head) + geometry.capacity {
         let expected = format!("between the read index {head} and {} bytes after it", geometry.capacity);
-        look.problem("ring.write_index", tail, expected);
+        look.problem("ring.write_index", both(tail), expected);
         return None;
     }
     let position = later_head.clamp(head, tail);
@@ -235,10 +235,19 @@ fn indices(look: &mut Look<'_>, geometry: &Geometry, indices: Indices) -> Option
         Ok(()) => Some(Start { position: read_ahead, wiping: true }),
         Err(corrupt) => {
             let before = format!("at most the write index {tail}");
-            look.problem("ring.read_ahead", read_ahead, if read_ahead > tail { before } else { corrupt.expected });
+            look.problem(
+                "ring.read_ahead",
+                both(read_ahead),
+                if read_ahead > tail { before } else { corrupt.expected },
+            );
             Some(Start { position, wiping: false })
         }
     }
+}
+
+/// As the tables show it, and as errors of the ring do.
+fn both(number: u64) -> String {
+    format!("{number} ({number:#x})")
 }
 
 /// Going through the records.
@@ -274,7 +283,7 @@ impl Walk<'_, '_> {
             let record = match found {
                 Ok(record) => record,
                 Err(problem) => {
-                    self.look.problem(format_args!("record[{position}].length"), problem.found, problem.expected);
+                    self.look.problem(format_args!("record[{position}].length"), both(problem.found), problem.expected);
                     return report;
                 }
             };

@@ -195,7 +195,7 @@ impl<H> Opened<H> {
     }
 }
 
-/// What a ring looks like from outside; each field was read at a moment of its own.
+/// What a ring looks like from outside. The indices belong together; all else was read at moments of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Status {
     /// Bytes for records.
@@ -335,10 +335,7 @@ impl Ring {
             state: self.seat(role).look_in(&self.table).state,
             heartbeat: side.heartbeat.load(Relaxed),
         };
-        let index = |side: &Side| side.index.load(Acquire) & !SLEEPER;
-        // The read index first: it never passes a write index read later.
-        let read_index = index(&self.control.head);
-        let write_index = index(&self.control.tail);
+        let (read_index, write_index) = self.indices();
         Status {
             capacity: self.geometry.capacity,
             checksum: self.geometry.checksum,
@@ -351,16 +348,35 @@ impl Ring {
         }
     }
 
+    /// Both indices as they were at one moment, if the consumer lets us: the read index stood still while the write index was
+    /// read. Otherwise the write index counts up to a full ring.
+    fn indices(&self) -> (u64, u64) {
+        /// A consumer that moves on each time is at work; only a hostile one could do so for ever.
+        const LOOKS: u32 = 16;
+        let index = |side: &Side| side.index.load(Acquire) & !SLEEPER;
+        let mut read = index(&self.control.head);
+        let mut write = 0;
+        for _ in 0..LOOKS {
+            write = index(&self.control.tail);
+            let again = index(&self.control.head);
+            if again == read {
+                return (read, write);
+            }
+            read = again;
+        }
+        (read, write.clamp(read, read.saturating_add(self.geometry.capacity)))
+    }
+
     /// Bytes that the longest payload may have.
     pub fn longest_payload(&self) -> usize {
         self.geometry.longest() as usize
     }
 
-    /// The granules that hold the payload, of `len` bytes, of the record at `start`.
-    #[cfg(not(model))]
-    pub(crate) fn payload(&self, start: u64, len: usize) -> &[Granule] {
-        let from = (self.geometry.offset(start + GRANULE) / GRANULE) as usize;
-        &self.granules[from..from + len.div_ceil(GRANULE as usize)]
+    /// The granules of the record of `size` bytes, all in, at `start`. It does not wrap.
+    #[inline]
+    pub(crate) fn record(&self, start: u64, size: u64) -> &[Granule] {
+        let from = (self.geometry.offset(start) / GRANULE) as usize;
+        &self.granules[from..from + (size / GRANULE) as usize]
     }
 
     /// Zeroes the bytes between two positions.
@@ -400,7 +416,7 @@ pub(crate) fn check_indices(geometry: &Geometry, tail: u64, head: u64) -> Result
         return Err(Corrupt {
             field: "the write index",
             found: tail,
-            expected: format!("between the read index {head} and {} bytes after it", geometry.capacity),
+            expected: format!("between the read index {head:#x} and {:#x} bytes after it", geometry.capacity),
         });
     }
     Ok(())
@@ -431,22 +447,28 @@ pub(crate) fn parse(geometry: &Geometry, position: u64, tail: u64, first: u64) -
     if len == PADDING {
         // A padding record fills the ring up to its end, and something follows it.
         if before_end >= tail - position {
-            return Err(Corrupt {
-                field: "the end of a padding record",
-                found: position + before_end,
-                expected: format!("before the write index {tail}"),
-            });
+            return Err(endless_padding(position + before_end, tail));
         }
         return Ok(Step::Padding { end: position + before_end });
     }
     let room = before_end.min(tail - position);
     let size = geometry.record(len.into());
     if size > room {
-        return Err(Corrupt {
-            field: "the length of a record",
-            found: len.into(),
-            expected: format!("a record of at most {room} bytes, all in, at position {position}"),
-        });
+        return Err(too_long(position, len, room));
     }
     Ok(Step::Record { kind, len, end: position + size })
+}
+
+#[cold]
+fn endless_padding(end: u64, tail: u64) -> Corrupt {
+    Corrupt { field: "the end of a padding record", found: end, expected: format!("before the write index {tail:#x}") }
+}
+
+#[cold]
+fn too_long(position: u64, len: u32, room: u64) -> Corrupt {
+    Corrupt {
+        field: "the length of a record",
+        found: len.into(),
+        expected: format!("a record of at most {room:#x} bytes, all in, at position {position:#x}"),
+    }
 }

@@ -6,7 +6,7 @@ use crate::owner::Attachment;
 use crate::ring::record::{Checksum, GRANULE, PADDING, SLEEPER, head};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::futex::{ALL, Word, wake};
-use crate::sync::{thread, time};
+use crate::sync::{payload, thread, time};
 use core::time::Duration;
 
 /// The producer's seat. It stays with its thread; dropping it gives the seat up.
@@ -50,6 +50,7 @@ impl Producer {
     ///
     /// # Errors
     /// [`TryPushError`], and nothing was changed.
+    #[inline]
     pub fn try_push(&mut self, kind: u32, payload: &[u8]) -> Result<(), TryPushError> {
         let end = self.write(self.tail, kind, payload)?;
         self.publish(end);
@@ -154,6 +155,7 @@ impl Producer {
     pub fn close(self) {}
 
     /// Finds room for a record after `end`, and pads up to its start if it would not fit before the end of the ring.
+    #[inline]
     fn room(&mut self, end: u64, len: usize) -> Result<Room, TryPushError> {
         if !self.me.is_current() {
             return Err(TryPushError::Forked);
@@ -184,26 +186,15 @@ impl Producer {
     }
 
     /// Writes a record after `end`, unpublished; where it ends.
+    #[inline]
     fn write(&mut self, end: u64, kind: u32, payload: &[u8]) -> Result<u64, TryPushError> {
         let room = self.room(end, payload.len())?;
+        let record = self.ring.record(room.start, room.size);
         let first = head(payload.len() as u32, kind);
-        self.ring.granule(room.start).store(first);
-        let (whole, rest) = payload.as_chunks::<8>();
-        let mut at = room.start + GRANULE;
-        for chunk in whole {
-            self.ring.granule(at).store(u64::from_le_bytes(*chunk));
-            at += GRANULE;
-        }
-        if !rest.is_empty() {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            self.ring.granule(at).store(u64::from_le_bytes(last));
-            at += GRANULE;
-        }
+        record[0].store(first);
+        payload::write(&record[1..], payload);
         if self.ring.geometry.checksum {
-            let mut checksum = Checksum::new(room.start, first);
-            checksum.update(payload);
-            self.ring.granule(at).store(checksum.finish());
+            record[record.len() - 1].store(Checksum::of(room.start, first, payload));
         }
         Ok(room.start + room.size)
     }
@@ -212,16 +203,18 @@ impl Producer {
     #[inline]
     fn publish(&mut self, end: u64) {
         self.tail = end;
+        // Before the index, which is on the same line: the consumer looks at that, and would take the line away in between.
+        self.ring.control.tail.beat();
         // Release: the records before it. A swap, so that a sleeper's bit is seen, however late it was set.
         let old = self.ring.control.tail.index.swap(end, Release);
         if old & SLEEPER != 0 {
             // Should this thread die before it wakes the consumer, its death does: the consumer sleeps on its life word too.
             wake(Word::Low(&self.ring.control.tail.index), ALL);
         }
-        self.ring.control.tail.beat();
     }
 }
 
+#[cold]
 fn refused(error: TryPushError) -> PushTimeoutError {
     match error {
         TryPushError::Full => unreachable!("a full ring is waited for"),
@@ -232,8 +225,9 @@ fn refused(error: TryPushError) -> PushTimeoutError {
 }
 
 /// An index that only ever grows has shrunk.
+#[cold]
 pub(super) fn went_back(field: &'static str, found: u64, before: u64) -> Corrupt {
-    Corrupt { field, found, expected: format!("no less than {before}, where it was") }
+    Corrupt { field, found, expected: format!("no less than {before:#x}, where it was") }
 }
 
 impl Drop for Producer {
@@ -299,7 +293,7 @@ impl Reservation<'_> {
     pub unsafe fn as_bytes_mut(&mut self) -> &mut [u8] {
         let ring = &self.producer.ring;
         // SAFETY: `room` has found place for the record within the ring, and by the caller's promise nobody else touches it.
-        unsafe { crate::sync::cell::bytes_mut(ring.payload(self.room.start, self.len), self.len) }
+        unsafe { crate::sync::cell::bytes_mut(&ring.record(self.room.start, self.room.size)[1..], self.len) }
     }
 
     /// Commits the record.

@@ -1,6 +1,6 @@
 //! A ring in a segment.
 
-use super::{Config, Control, Ring};
+use super::{Config, Control, Corrupt, Ring};
 use crate::owner::SeatWords;
 use crate::ring::record::{GRANULE, Geometry};
 use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Place, Segment};
@@ -34,16 +34,13 @@ pub enum RingError {
     OpenOrCreate(OpenOrCreateError),
     /// It is smaller than its ring says.
     Body(OutOfBody),
-    /// The capacity is not allowed, in the configuration or in the segment.
+    /// The capacity asked for is not allowed.
     Capacity {
-        /// Bytes found.
+        /// Bytes asked for.
         found: u64,
     },
-    /// The segment's flags have a bit that means nothing in this version.
-    Flags {
-        /// The flags found.
-        found: u64,
-    },
+    /// The segment's capacity or flags are not what a ring has.
+    Corrupt(Corrupt),
     /// The ring exists, and is another one than asked for.
     Differs {
         /// What differs.
@@ -62,15 +59,10 @@ impl core::fmt::Display for RingError {
             Self::Create(error) => error.fmt(f),
             Self::OpenOrCreate(error) => error.fmt(f),
             Self::Body(error) => error.fmt(f),
-            Self::Capacity { found } => write!(
-                f,
-                "a ring of {found} bytes is not allowed: expected a power of two between {} and {}",
-                Geometry::SMALLEST,
-                Geometry::LARGEST
-            ),
-            Self::Flags { found } => {
-                write!(f, "the ring's flags are {found:#x}, expected some of {:#x}", CHECKSUM | WIPE)
+            Self::Capacity { found } => {
+                write!(f, "a ring of {found} bytes is not allowed, expected {}: ask for that", allowed_capacity())
             }
+            Self::Corrupt(corrupt) => corrupt.fmt(f),
             Self::Differs { field, found, expected } => {
                 write!(
                     f,
@@ -92,7 +84,11 @@ macro_rules! from {
         }
     )+};
 }
-from!(OpenError => Open, CreateError => Create, OpenOrCreateError => OpenOrCreate, OutOfBody => Body);
+from!(OpenError => Open, CreateError => Create, OpenOrCreateError => OpenOrCreate, OutOfBody => Body, Corrupt => Corrupt);
+
+fn allowed_capacity() -> String {
+    format!("a power of two between {:#x} and {:#x}", Geometry::SMALLEST, Geometry::LARGEST)
+}
 
 impl Config {
     fn geometry(&self) -> Result<Geometry, RingError> {
@@ -173,10 +169,14 @@ impl Ring {
         // Relaxed: written before the segment had a name. Read once: from here on only the private copy counts.
         let (capacity, flags) = (control.config[0].load(Relaxed), control.config[1].load(Relaxed));
         if flags & !(CHECKSUM | WIPE) != 0 {
-            return Err(RingError::Flags { found: flags });
+            let expected = format!("some bits of {:#x}", CHECKSUM | WIPE);
+            return Err(Corrupt { field: "the word of flags", found: flags, expected }.into());
         }
-        let geometry = Geometry::new(capacity, flags & CHECKSUM != 0, flags & WIPE != 0)
-            .ok_or(RingError::Capacity { found: capacity })?;
+        let geometry = Geometry::new(capacity, flags & CHECKSUM != 0, flags & WIPE != 0).ok_or_else(|| Corrupt {
+            field: "the capacity",
+            found: capacity,
+            expected: allowed_capacity(),
+        })?;
         let granules = segment.body_slice(RECORDS, (geometry.capacity / GRANULE) as usize)?;
         Ok(Self { table: segment.table(), control, granules, geometry, segment })
     }

@@ -8,7 +8,7 @@
 use super::{Corrupt, Ring, Role, Side, WaitPeerError};
 use crate::owner::{Attachment, SeatState, finish_waiting, sleep_on_holder};
 use crate::ring::record::SLEEPER;
-use crate::sync::atomic::Ordering::{Acquire, Relaxed};
+use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::futex::{Wait, Woken, Word, wait_any};
 use core::time::Duration;
 
@@ -41,9 +41,9 @@ pub(super) fn until_moved(
         match sleep_on_seat(ring, me, peer, index, deadline) {
             Ok(()) => {}
             Err(stop) => {
-                // What the dead one published last is published: `look` has acquired its death, this load sees the rest. And what
-                // came just in time counts.
-                let moved = side.index.load(Acquire) & !SLEEPER != seen;
+                // What the dead one published last counts, and what came just in time. Relaxed: `look` has acquired the death, so
+                // this is no older than the last store before it; and the caller reads the index again, with Acquire.
+                let moved = side.index.load(Relaxed) & !SLEEPER != seen;
                 break if moved { Ok(()) } else { Err(stop) };
             }
         }

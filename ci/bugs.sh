@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Budget: 10 minutes for all on 2 cores, 2 minutes for a sample of three, from a checkout without a build.
+#
+# Known bugs of this field, as patches: models/bugs/ and, where only real processes show them, chaos/bugs/. Each is applied to
+# a copy of the tree, and the check that its head names must fail there. The same check must pass without the patch.
+#
+#   ci/bugs.sh                        all of them
+#   ci/bugs.sh 8 60                   those numbers
+#   ci/bugs.sh --sample N [--seed S]  N of them, by chance
+#   ci/bugs.sh --list
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/bugs
+tree=$target/tree
+log=$target/log
+# A check that says nothing for so long has not caught anything. The slowest control takes a tenth of it.
+limit=300
+sample=0 seed=$RANDOM list=
+numbers=()
+while (($#)); do
+    case $1 in
+    --sample) sample=${2:?--sample takes a number} && shift ;;
+    --seed) seed=${2:?--seed takes a number} && shift ;;
+    --list) list=1 ;;
+    [0-9]*) numbers+=("$((10#$1))") ;;
+    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit ;;
+    *) echo "bugs: $1 is no option and no number; see --help" >&2; exit 64 ;;
+    esac
+    shift
+done
+
+# head FIELD PATCH: a line of the patch's head.
+head_of() { sed -n "/^---/q; s/^$1: //p" "$2"; }
+
+patches=()
+for patch in models/bugs/*.patch chaos/bugs/*.patch; do
+    [[ -e $patch ]] || continue
+    number=$(head_of Bug "$patch")
+    if ((${#numbers[@]})) && [[ " ${numbers[*]} " != *" $number "* ]]; then continue; fi
+    patches+=("$PWD/$patch")
+done
+((${#patches[@]})) || { echo "bugs: FAILED: no patch of that number" >&2; exit 64; }
+if ((sample)); then
+    mapfile -t patches < <(printf '%s\n' "${patches[@]}" | awk -v seed="$seed" \
+        'BEGIN { srand(seed) } { print rand() "\t" $0 }' | sort | cut -f 2 | head -n "$sample" | sort)
+    echo "bugs: a sample of $sample, seed $seed"
+fi
+if [[ -n $list ]]; then
+    for patch in "${patches[@]}"; do
+        printf '%3s  %-8s %s\n' "$(head_of Bug "$patch")" "$(head_of Check "$patch" | cut -d ' ' -f 1)" "$(head_of Name "$patch")"
+    done
+    exit
+fi
+
+# check LAYER TARGET [FILTER]: 0 if it passes, 1 if it fails, 2 if it does not build, 3 if it ran no test, 124 out of time.
+check() {
+    local layer=$1 test=$2 code=0
+    local command=(cargo test --test "$test")
+    if [[ $layer == loom || $layer == shuttle ]]; then
+        command=(env RUSTFLAGS="${RUSTFLAGS:-} --cfg $layer" cargo test --release --test "$test")
+    fi
+    [[ $test == lib ]] && command=(cargo test --lib)
+    export CARGO_TARGET_DIR=$target/$layer
+    (cd "$tree" && "${command[@]}" --no-run) >"$log" 2>&1 || return 2
+    (cd "$tree" && timeout --kill-after=10 "$limit" "${command[@]}" -- ${3:+"$3"}) >"$log" 2>&1 || code=$?
+    ((code != 124 && code != 137)) || return 124
+    if ((code == 0)); then
+        awk '/^test result: ok/ { ran += $4 } END { exit !ran }' "$log" || return 3
+        return 0
+    fi
+    # A harness that ends without a word of its tests has crashed: that catches a bug too, but say so.
+    return 1
+}
+
+# The copy, changed files alone, so that little is built anew.
+rm -rf "$tree.new"
+mkdir -p "$tree.new" "$tree"
+git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ -f "$1" ] && cp --parents -p "$1" "$2"' _ {} "$tree.new"
+grep -q '^\[workspace\]' "$tree.new/Cargo.toml" || printf '\n[workspace]\n' >>"$tree.new/Cargo.toml"
+(cd "$tree.new" && find . -type f) | while IFS= read -r file; do
+    cmp -s "$tree.new/$file" "$tree/$file" || { mkdir -p "$tree/$(dirname "$file")" && cp "$tree.new/$file" "$tree/$file"; }
+done
+(cd "$tree" && find . -type f) | while IFS= read -r file; do [[ -e $tree.new/$file ]] || rm "$tree/$file"; done
+rm -rf "$tree.new"
+
+apply() { (cd "$tree" && GIT_CEILING_DIRECTORIES=$target git apply "$@"); }
+applied=
+undo() { [[ -z $applied ]] || apply -R "$applied"; applied=; }
+trap 'undo; exit 130' INT TERM
+trap undo EXIT
+
+declare -A control
+failed=0 caught=0
+printf '%3s  %-66s %-8s %-17s %7s  %s\n' bug name layer target time verdict
+for patch in "${patches[@]}"; do
+    read -r layer test filter <<<"$(head_of Check "$patch")"
+    start=$(date +%s.%N)
+    took() { awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }'; }
+    time=
+    key="$layer $test $filter"
+    if [[ -z ${control[$key]:-} ]]; then
+        code=0
+        check "$layer" "$test" "$filter" || code=$?
+        control[$key]=$code
+        ((code == 0)) || cp "$log" "$target/control.log"
+    fi
+    if ((control[$key])); then
+        verdict="CONTROL FAILED: without the bug the check ends with ${control[$key]}; see ${target#"$PWD"/}/control.log"
+    elif ! apply --check "$patch" 2>"$log"; then
+        verdict='DOES NOT APPLY'
+    else
+        applied=$patch
+        apply "$patch"
+        start=$(date +%s.%N)
+        code=0
+        check "$layer" "$test" "$filter" || code=$?
+        time=$(took)
+        cp "$log" "$target/$(basename "$patch" .patch).log"
+        undo
+        case $code in
+        1) verdict=caught ;;
+        2) verdict='DOES NOT BUILD' ;;
+        124) verdict="SURVIVED: silent for $limit s" ;;
+        *) verdict=SURVIVED ;;
+        esac
+    fi
+    if [[ $verdict == caught ]]; then caught=$((caught + 1)); else failed=$((failed + 1)); fi
+    printf '%3s  %-66s %-8s %-17s %5s s  %s\n' "$(head_of Bug "$patch")" "$(head_of Name "$patch")" "$layer" "$test" "$time" "$verdict"
+done
+if ((failed)); then echo "bugs: FAILED: $failed of ${#patches[@]} not caught"; exit 1; fi
+echo "bugs: passed: all $caught caught (times with building)"

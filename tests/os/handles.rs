@@ -1,0 +1,141 @@
+//! Handles: what a clone is, what they say of themselves, and what a forked child may do with them.
+
+use crate::process::{Gate, spawn};
+use ownerdead::lock::{FutexMutex, LockError, LockTimeoutError, RobustMutex, TryLockError};
+use ownerdead::ring::spsc::{
+    Config, Consumer, PopError, PopTimeoutError, Producer, PushError, PushTimeoutError, Ring, TryPopError,
+    TryPushError, WaitPeerError,
+};
+use ownerdead::segment::Options;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_millis(5);
+
+#[test]
+fn a_clone_of_a_mutex_is_the_same_mutex() {
+    let robust = RobustMutex::memfd(&Options::default(), 1u64).unwrap();
+    // An attachment to the segment is one to the clone.
+    let (me, other) = (robust.segment().attach(), robust.attach().unwrap());
+    assert!(me.is_ok());
+    let clone = robust.clone();
+    let mut guard = clone.lock(&other).unwrap();
+    assert_eq!(format!("{guard:?}"), "Guard { data: 1, needs_repair: false }");
+    *guard = 2;
+    assert!(matches!(robust.try_lock(&other), Err(TryLockError::Deadlock)));
+    drop(guard);
+    assert_eq!(*robust.lock(&other).unwrap(), 2);
+
+    let futex = FutexMutex::memfd(&Options::default(), 1u64).unwrap();
+    let clone = futex.clone();
+    let mut guard = clone.lock();
+    assert_eq!(format!("{guard:?}"), "FutexGuard(1)");
+    *guard = 2;
+    assert!(futex.try_lock().is_none());
+    drop(guard);
+    assert_eq!(*futex.lock(), 2);
+}
+
+#[test]
+fn a_lock_that_somebody_alive_holds_times_out_and_what_a_dead_one_left_can_be_looked_at_first() {
+    let mutex = RobustMutex::memfd(&Options::new(), 1u64).unwrap();
+    let (one, two) = (mutex.attach().unwrap(), mutex.attach().unwrap());
+    let guard = mutex.lock(&one).unwrap();
+    assert!(matches!(mutex.lock_timeout(&two, SOON), Err(LockTimeoutError::TimedOut)));
+    drop(guard);
+    spawn(|| {
+        let me = mutex.attach().unwrap();
+        let mut guard = mutex.lock(&me).unwrap();
+        *guard = 3;
+        std::mem::forget(guard);
+    })
+    .succeeds();
+    match mutex.lock(&two) {
+        Err(LockError::OwnerDied(died)) => {
+            assert_eq!((**died.guard(), format!("{died:?}")), (3, "OwnerDied { .. }".to_owned()));
+            died.into_guard().mark_consistent();
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fork_with_a_reservation(producer: &mut Producer, consumer: &mut Consumer) {
+    let mut reservation = producer.reserve(2, 9).unwrap();
+    assert_eq!(reservation.len(), 9);
+    assert!(format!("{reservation:?}").contains("32 bytes at 24"), "{reservation:?}");
+    reservation.write(0, b"committed");
+    let mut reservation = Some(reservation);
+    let mut child = spawn(|| {
+        assert_eq!(reservation.take().unwrap().commit(), Err(TryPushError::Forked));
+        let mut bytes = Vec::new();
+        assert_eq!(consumer.try_pop(&mut bytes), Err(TryPopError::Forked));
+        assert_eq!(consumer.pop(&mut bytes), Err(PopError::Forked));
+        assert_eq!(consumer.pop_timeout(&mut bytes, SOON), Err(PopTimeoutError::Forked));
+        assert_eq!(consumer.discard(), Err(TryPopError::Forked));
+        assert_eq!(consumer.wait_producer(None), Err(WaitPeerError::Forked));
+    });
+    child.succeeds();
+    reservation.take().unwrap().commit().unwrap();
+}
+
+#[test]
+fn a_forked_child_can_use_neither_handle_of_a_ring_nor_give_up_a_seat() {
+    let ring = Ring::memfd(&Options::new(), &Config::new(4096).wipe(true)).unwrap();
+    let me = ring.attach().unwrap();
+    let mut producer = Some(ring.producer(&me).unwrap().into_inner());
+    let mut consumer = Some(ring.consumer(&me).unwrap().into_inner());
+    producer.as_mut().unwrap().push(1, b"kept").unwrap();
+    fork_with_a_reservation(producer.as_mut().unwrap(), consumer.as_mut().unwrap());
+    let mut child = spawn(|| {
+        let producer_ref = producer.as_mut().unwrap();
+        assert_eq!(producer_ref.push(0, b""), Err(PushError::Forked));
+        assert_eq!(producer_ref.push_timeout(0, b"", SOON), Err(PushTimeoutError::Forked));
+        assert_eq!(producer_ref.wait_consumer(None), Err(WaitPeerError::Forked));
+        // The seats are the parent's: dropping the handles here gives up nothing.
+        drop((producer.take(), consumer.take()));
+    });
+    child.succeeds();
+    let (mut producer, mut consumer) = (producer.unwrap(), consumer.unwrap());
+    let mut bytes = Vec::new();
+    assert_eq!((consumer.pop(&mut bytes), bytes.as_slice()), (Ok(1), &b"kept"[..]));
+    assert_eq!((consumer.pop(&mut bytes), bytes.as_slice()), (Ok(2), &b"committed"[..]));
+    producer.push(3, b"still mine").unwrap();
+    assert_eq!((producer.generation(), consumer.generation()), (0, 0));
+    producer.close();
+    consumer.close();
+    assert!(!ring.producer(&me).unwrap().owner_died() && !ring.consumer(&me).unwrap().owner_died());
+}
+
+#[test]
+fn a_sleeper_on_a_vacant_seat_is_told_when_it_is_taken() {
+    let ring = Ring::memfd(&Options::new(), &Config::new(64)).unwrap();
+    let waits = Gate::new();
+    let mut sleeper = spawn(|| {
+        let me = ring.attach().unwrap();
+        let consumer = ring.consumer(&me).unwrap().into_inner();
+        waits.open();
+        consumer.wait_producer(None).unwrap();
+    });
+    waits.wait();
+    let me = ring.attach().unwrap();
+    let _producer = ring.producer(&me).unwrap();
+    sleeper.succeeds();
+}
+
+#[test]
+fn one_of_many_threads_that_take_and_leave_the_same_slots_never_loses_one() {
+    let mutex = RobustMutex::memfd(&Options::new().slots(4), 0u64).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    // As many slots as threads: there is always one.
+                    let me = mutex.attach().unwrap();
+                    *mutex.lock(&me).unwrap() += 1;
+                    me.detach().unwrap();
+                }
+            });
+        }
+    });
+    let me = mutex.attach().unwrap();
+    assert_eq!((*mutex.lock(&me).unwrap(), mutex.table().counts().free), (2000, 3));
+}
