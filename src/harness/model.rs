@@ -168,6 +168,40 @@ impl Sweep {
     /// # Panics
     /// If an execution violates something (with its interleaving and how to repeat it), or the sweep could not be finished.
     pub fn run(self, build: impl Fn(&mut World) + Send + Sync + 'static) {
+        let (mut run, result) = self.explore(build);
+        let covered = run.covered();
+        match result {
+            Ok(()) => run.emit(State::Pass, 0, &covered),
+            Err(Stopped::OutOfTime { at }) => run.out_of_time(&at),
+            Err(Stopped::Violation(payload)) => {
+                run.emit(State::Fail, 1, message(&*payload));
+                resume_unwind(payload);
+            }
+        }
+    }
+
+    /// Explores a model that is known to violate something, and gives what it was. To show that a check can fail.
+    ///
+    /// # Panics
+    /// If nothing was found, or the sweep ran out of its time before.
+    pub fn finds(self, build: impl Fn(&mut World) + Send + Sync + 'static) -> String {
+        let (mut run, result) = self.explore(build);
+        match result {
+            Ok(()) => {
+                let text = format!("found nothing, where something is known to be wrong; {}", run.covered());
+                run.emit(State::Fail, 1, &text);
+                panic!("{}: {text}", run.sweep.name);
+            }
+            Err(Stopped::OutOfTime { at }) => run.out_of_time(&at),
+            Err(Stopped::Violation(payload)) => {
+                let found = message(&*payload).to_owned();
+                run.emit(State::Pass, 0, &format!("found, as it should: {found}"));
+                found
+            }
+        }
+    }
+
+    fn explore(self, build: impl Fn(&mut World) + Send + Sync + 'static) -> (Run, Result<(), Stopped>) {
         let mut run = Run {
             limits: Limits::from_environment(),
             started: Instant::now(),
@@ -180,25 +214,13 @@ impl Sweep {
             sweep: self,
         };
         let result = catch_unwind(AssertUnwindSafe(|| run.sweep_all()));
-        let covered = run.covered();
         mutant::finish_sweep(run.sweep.name);
-        match result {
-            Ok(Ok(())) => run.emit(State::Pass, 0, &covered),
-            Ok(Err(OutOfTime { at })) => {
-                let text = format!("INCOMPLETE: the budget of {:?} ended it at {at}; {covered}", run.limits.budget);
-                run.emit(State::Incomplete, 0, &text);
-                panic!("{}: {text}", run.sweep.name);
-            }
-            Err(payload) => {
-                let what = payload
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| payload.downcast_ref::<&str>().copied())
-                    .unwrap_or("a panic without a message");
-                run.emit(State::Fail, 1, what);
-                resume_unwind(payload);
-            }
-        }
+        let result = match result {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(OutOfTime { at })) => Err(Stopped::OutOfTime { at }),
+            Err(payload) => Err(Stopped::Violation(payload)),
+        };
+        (run, result)
     }
 }
 
@@ -228,6 +250,18 @@ impl Limits {
 
 struct OutOfTime {
     at: String,
+}
+
+/// Why a sweep did not get to its end.
+enum Stopped {
+    OutOfTime { at: String },
+    Violation(Box<dyn Any + Send>),
+}
+
+/// What a panic said.
+fn message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message")
 }
 
 struct Run {
@@ -407,6 +441,13 @@ impl Run {
                 })
             })
             .collect()
+    }
+
+    /// Reports that the budget ended it.
+    fn out_of_time(&mut self, at: &str) -> ! {
+        let text = format!("INCOMPLETE: the budget of {:?} ended it at {at}; {}", self.limits.budget, self.covered());
+        self.emit(State::Incomplete, 0, &text);
+        panic!("{}: {text}", self.sweep.name)
     }
 
     fn covered(&self) -> String {
