@@ -63,13 +63,14 @@ text() {
     rule 'cfg(loom), cfg(shuttle) outside src/sync' '\bcfg(_attr)?!?\(.*\b(loom|shuttle)\b' "${everywhere[@]}"
     rule 'loom::, shuttle:: outside src/sync' \
         '(?<![\w:])(::)?(loom|shuttle)::|\b(use|extern crate)\s+(::)?(loom|shuttle)\b' "${everywhere[@]}"
-    floor sync owner lock ring cell segment harness
-    floor owner lock ring cell segment harness
-    floor harness lock ring cell segment
-    floor segment lock ring cell harness
-    floor lock ring harness
-    floor ring harness
-    rule 'libc, nix in src/lock, src/ring' '(?<![\w:])(::)?(libc|nix)\b' src/lock src/ring
+    floor sync owner lock ring cell segment harness inspect
+    floor owner lock ring cell segment harness inspect
+    floor harness lock ring cell segment inspect
+    floor segment lock ring cell harness inspect
+    floor lock ring harness inspect
+    floor ring harness inspect
+    floor inspect harness
+    rule 'libc, nix in src/lock, src/ring, src/inspect.rs' '(?<![\w:])(::)?(libc|nix)\b' src/lock src/ring src/inspect.rs
 }
 
 # run NAME COMMAND...: a tool that must succeed.
@@ -132,6 +133,8 @@ self_test() {
     plant 'segment names harness' src/segment/planted.rs 'use crate::harness;' 'src/segment is below' "${lint[@]}"
     plant 'lock names ring' src/lock/planted.rs 'fn f() { crate::ring::f() }' 'src/lock is below' "${lint[@]}"
     plant 'ring names harness' $new 'use crate::{sync::atomic, harness::report};' 'src/ring is below' "${lint[@]}"
+    plant 'ring names inspect' $new 'use crate::inspect::Image;' 'src/ring is below' "${lint[@]}"
+    plant 'inspect names harness' src/inspect.rs 'use crate::harness::Sweep;' 'src/inspect is below' "${lint[@]}"
     plant 'ring names libc' $new 'use libc::pid_t;' 'libc, nix in' "${lint[@]}"
     plant 'lock names nix' src/lock/planted.rs 'fn f() { nix::unistd::getpid(); }' 'libc, nix in' "${lint[@]}"
     plant 'formatting' src/lib.rs 'fn  f( ) { }' 'Diff in' cargo fmt --all --check

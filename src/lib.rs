@@ -7,6 +7,7 @@
 //! | `segment` | shared memory that is born whole and validated when it is opened | `owner` |
 //! | [`lock`] | the robust mutex | `segment` |
 //! | [`ring`] | the SPSC byte ring | `segment` |
+//! | `inspect` | what the bytes of a segment say, right or wrong | `lock`, `ring` |
 //! | [`harness`] | sweeps of models with deaths, reports | `sync` |
 //!
 //! The one idea: a right in shared memory (a lock, a seat of a ring) names the thread that holds it, and the kernel tells
@@ -16,6 +17,8 @@
 #![cfg(any(not(model), loom, shuttle))]
 
 pub mod harness;
+#[cfg(not(model))]
+pub mod inspect;
 pub mod lock;
 pub mod owner;
 pub mod ring;

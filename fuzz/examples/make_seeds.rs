@@ -12,16 +12,20 @@ fn main() -> std::io::Result<()> {
     };
     let (ring, mutex) = (image(valid_ring().segment()), image(valid_mutex().segment()));
     let as_is = |bytes: &[u8]| [&[0], bytes].concat();
-    write("segment_open", "header", &as_is(&ring[..4096]))?;
-    write("segment_open", "mutex", &as_is(&mutex))?;
-    // A valid ring, unchanged; with another capacity, and with indices that do not fit.
-    let change = |word: u16, value: u64| [&word.to_le_bytes()[..], &value.to_le_bytes()].concat();
-    write("segment_open", "valid_ring", &[3])?;
-    write("segment_open", "valid_mutex", &[4])?;
-    let body = (ownerdead_fuzz::BODY / 8) as u16;
-    write("segment_open", "capacity", &[&[3][..], &change(body, 1 << 40)].concat())?;
-    write("segment_open", "tail", &[&[3][..], &change(body + 16, 1 << 20)].concat())?;
-    write("segment_open", "seat", &[&[3][..], &change(body + 48, 0x1_2000_0001)].concat())?;
+    // Both take the same input.
+    for target in ["segment_open", "inspect"] {
+        let write = |name: &str, bytes: &[u8]| write(target, name, bytes);
+        write("header", &as_is(&ring[..4096]))?;
+        write("mutex", &as_is(&mutex))?;
+        // A valid ring, unchanged; with another capacity, and with indices that do not fit.
+        let change = |word: u16, value: u64| [&word.to_le_bytes()[..], &value.to_le_bytes()].concat();
+        write("valid_ring", &[3])?;
+        write("valid_mutex", &[4])?;
+        let body = (ownerdead_fuzz::BODY / 8) as u16;
+        write("capacity", &[&[3][..], &change(body, 1 << 40)].concat())?;
+        write("tail", &[&[3][..], &change(body + 16, 1 << 20)].concat())?;
+        write("seat", &[&[3][..], &change(body + 48, 0x1_2000_0001)].concat())?;
+    }
     // Open both seats, push and pop in every way.
     let pairs: Vec<u8> = (10..16).flat_map(|operation| [operation, 5, operation, 90]).collect();
     write("ring_parser", "pairs", &[&[3, 5][..], &pairs].concat())?;

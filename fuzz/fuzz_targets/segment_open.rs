@@ -1,7 +1,6 @@
 //! Any bytes as a segment: it opens or says why not, and what opens can be used without a panic or a fault.
 //!
-//! First byte 0 to 2: the rest is the segment. Otherwise a valid ring (odd) or mutex (even) in which the rest changes words:
-//! two bytes of offset (in words, modulo the length), eight of value.
+//! The input is that of [`from_input`].
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,30 +8,13 @@ use ownerdead::lock::{RobustMutex, TryLockError};
 use ownerdead::owner::AttachError;
 use ownerdead::ring::spsc::Ring;
 use ownerdead::segment::{Kind, Segment};
-use ownerdead_fuzz::{image, memfd, valid_mutex, valid_ring};
-use std::sync::LazyLock;
-
-static RING: LazyLock<Vec<u8>> = LazyLock::new(|| image(valid_ring().segment()));
-static MUTEX: LazyLock<Vec<u8>> = LazyLock::new(|| image(valid_mutex().segment()));
+use ownerdead_fuzz::{from_input, memfd};
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&how, rest)) = data.split_first() else { return };
-    let bytes = match how {
-        0..=2 => rest.to_vec(),
-        how => changed(if how % 2 == 1 { &RING } else { &MUTEX }, rest),
-    };
+    let Some(bytes) = from_input(data) else { return };
     ring(&bytes);
     mutex(&bytes);
 });
-
-fn changed(valid: &[u8], changes: &[u8]) -> Vec<u8> {
-    let mut bytes = valid.to_vec();
-    for change in changes.chunks_exact(10) {
-        let word = usize::from(u16::from_le_bytes([change[0], change[1]])) % (bytes.len() / 8);
-        bytes[word * 8..word * 8 + 8].copy_from_slice(&change[2..]);
-    }
-    bytes
-}
 
 fn ring(bytes: &[u8]) {
     let opened = Segment::from_fd(memfd(bytes), Kind::SPSC);

@@ -19,9 +19,28 @@ macro_rules! integers {
         unsafe impl Data for $int {
             const FINGERPRINT: u64 = fingerprint(stringify!($int));
         }
-    )*};
+    )*
+        /// Name, fingerprint and size in bytes.
+        #[cfg(not(model))]
+        const PRIMITIVES: &[(&str, u64, u64)] = &[$((stringify!($int), <$int>::FINGERPRINT, size_of::<$int>() as u64)),*];
+    };
 }
 integers!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64);
+
+/// What the type with this fingerprint and size is called, if it is an integer, a float or an array of them.
+#[cfg(not(model))]
+pub(super) fn primitive_name(found: u64, size: u64) -> Option<String> {
+    PRIMITIVES.iter().find_map(|&(name, fingerprint, bytes)| {
+        let count = size / bytes;
+        if found == fingerprint && size == bytes {
+            Some(name.to_owned())
+        } else if found == combine(fingerprint, count) && size == count * bytes {
+            Some(format!("[{name}; {count}]"))
+        } else {
+            None
+        }
+    })
+}
 
 // SAFETY: an array is its elements, one after the other, and they satisfy all three points.
 unsafe impl<T: Data, const N: usize> Data for [T; N] {
@@ -48,6 +67,16 @@ pub const fn combine(hash: u64, value: u64) -> u64 {
 #[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn primitives_and_their_arrays_have_names_and_nothing_else_has() {
+        let name = |fingerprint, size: usize| primitive_name(fingerprint, size as u64);
+        assert_eq!(name(u64::FINGERPRINT, 8).as_deref(), Some("u64"));
+        assert_eq!(name(<[u8; 5]>::FINGERPRINT, 5).as_deref(), Some("[u8; 5]"));
+        assert_eq!(name(<[f32; 0]>::FINGERPRINT, 0).as_deref(), Some("[f32; 0]"));
+        assert_eq!(name(u64::FINGERPRINT, 4), None);
+        assert_eq!(name(<[[u8; 5]; 2]>::FINGERPRINT, 10), None);
+    }
 
     #[test]
     fn the_fingerprint_is_fnv_1a_and_tells_types_apart() {

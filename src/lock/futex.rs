@@ -38,10 +38,10 @@ use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 
-const FREE: u32 = 0;
-const LOCKED: u32 = 1;
+pub(super) const FREE: u32 = 0;
+pub(super) const LOCKED: u32 = 1;
 /// Locked, and somebody may sleep.
-const CONTENDED: u32 = 2;
+pub(super) const CONTENDED: u32 = 2;
 
 /// A mutex in shared memory that its holder's death leaves locked.
 ///

@@ -14,4 +14,6 @@ pub use robust::{Guard, RobustMutex};
 #[cfg(not(model))]
 pub use shared::SharedError;
 #[cfg(not(model))]
+pub(crate) mod image;
+#[cfg(not(model))]
 mod shared;

@@ -15,9 +15,9 @@ use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::cell::SharedCell;
 use crate::sync::thread;
 
-const WORD: usize = 0;
-const TYPE: usize = 128;
-const VALUE: usize = 256;
+pub(super) const WORD: usize = 0;
+pub(super) const TYPE: usize = 128;
+pub(super) const VALUE: usize = 256;
 
 // SAFETY: a `Data` is valid whatever its bytes are, and `SharedCell` gives only pointers to it.
 unsafe impl<T: Data> Place for SharedCell<T> {}

@@ -22,13 +22,21 @@
 //! compare-and-swap, so `{slot, incarnation}` names one thread for ever.
 
 mod attachment;
+#[cfg(not(model))]
+mod image;
 mod right;
 mod seat;
 mod table;
 mod wait;
 
 pub use attachment::{AttachError, Attachment, DetachError};
+#[cfg(not(model))]
+pub use image::{LifeFound, SlotState};
+#[cfg(not(model))]
+pub(crate) use right::RightState;
 pub use right::{Holder, MAX_SLOTS, Right};
+#[cfg(not(model))]
+pub(crate) use seat::generation;
 pub use seat::{SeatFound, SeatState, SeatWords, Taken};
 pub use table::{Counts, Slot, Table};
 pub(crate) use wait::{finish_waiting, sleep_on_holder};

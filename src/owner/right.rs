@@ -115,6 +115,39 @@ impl Right {
     }
 }
 
+/// What a right's word says, by the table of [`Right`].
+#[cfg(not(model))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RightState {
+    /// Nobody's, with or without a tag.
+    Vacant,
+    /// Somebody's, dead or alive.
+    Held(Holder),
+    /// Nobody's, given up in a panic.
+    Suspect,
+    /// Nobody's for ever.
+    NotRecoverable,
+    /// None of these: nobody who follows the protocol writes it.
+    Damaged,
+}
+
+#[cfg(not(model))]
+impl Right {
+    /// What it says, to the letter: stricter than those who only need to know whether they can have it.
+    pub(crate) fn state(self) -> RightState {
+        let bare = self.without_waiters();
+        match self.holder() {
+            // The first taking of a slot is number 1.
+            Some(Holder { incarnation: 0, .. }) => RightState::Damaged,
+            Some(holder) => RightState::Held(holder),
+            None if bare == Self::vacant(self.tag()) => RightState::Vacant,
+            None if bare == Self::SUSPECT => RightState::Suspect,
+            None if bare == Self::NOT_RECOVERABLE => RightState::NotRecoverable,
+            None => RightState::Damaged,
+        }
+    }
+}
+
 impl core::fmt::Debug for Right {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         write!(f, "Right({:#018x})", self.0)
@@ -154,6 +187,11 @@ impl Life {
         let tid = self.low() & TID_MASK;
         tid != 0 && tid & HELD == 0
     }
+    /// `holder` lives here.
+    #[inline]
+    pub(super) fn lives(self, holder: Holder) -> bool {
+        self.incarnation() == holder.incarnation && self.has_tid()
+    }
     /// The slot can be taken: free or dead, and its incarnations are not used up.
     pub(super) fn can_be_taken(self) -> bool {
         self.low() & TID_MASK == 0 && self.incarnation() != u32::MAX
@@ -161,6 +199,33 @@ impl Life {
     /// In one of the states in which a death leaks the slot.
     pub(super) fn is_moving(self) -> bool {
         matches!(self.low() & !(WAITERS | OWNER_DIED), JOINING | LEAVING)
+    }
+    /// The TID in it.
+    #[cfg(not(model))]
+    pub(super) fn tid(self) -> Option<u32> {
+        self.has_tid().then_some(self.low() & TID_MASK)
+    }
+    #[cfg(not(model))]
+    pub(super) fn is_marked_dead(self) -> bool {
+        self.low() & OWNER_DIED != 0
+    }
+    #[cfg(not(model))]
+    pub(super) fn is_joining(self) -> bool {
+        self.low() & !WAITERS == JOINING
+    }
+    #[cfg(not(model))]
+    pub(super) fn is_leaving(self) -> bool {
+        self.low() & !WAITERS == LEAVING
+    }
+    /// No thread's, nor between two states: left, or marked by the kernel.
+    #[cfg(not(model))]
+    pub(super) fn is_vacated(self) -> bool {
+        self.low() & TID_MASK == 0
+    }
+    /// As at birth, but for WAITERS.
+    #[cfg(not(model))]
+    pub(super) fn is_untouched(self) -> bool {
+        self.low() & !WAITERS == 0
     }
     pub(super) fn joining(self) -> Self {
         Self(u64::from(self.incarnation() + 1) << 32 | u64::from(JOINING | self.low() & WAITERS))
@@ -202,6 +267,28 @@ mod tests {
         assert_eq!(Right::vacant(9).tag(), 9);
         assert!(Right::vacant(9).is_vacant() && Right::vacant(0).is_vacant() && Right::SUSPECT.is_vacant());
         assert!(!Right::NOT_RECOVERABLE.is_vacant() && Right::NOT_RECOVERABLE.holder().is_none());
+    }
+
+    #[test]
+    fn what_a_right_says_is_one_of_its_table_or_damage() {
+        let me = Holder { slot: 5, incarnation: 7 };
+        let mine = Right::held_by(me);
+        for (right, state) in [
+            (Right::FREE, RightState::Vacant),
+            (Right::vacant(9), RightState::Vacant),
+            (Right::FREE.with_waiters(), RightState::Vacant),
+            (mine, RightState::Held(me)),
+            (mine.inherited().with_tag(3).with_waiters(), RightState::Held(me)),
+            (Right::SUSPECT, RightState::Suspect),
+            (Right::NOT_RECOVERABLE, RightState::NotRecoverable),
+            (Right(5), RightState::Damaged),
+            (Right(7 << 32), RightState::Damaged),
+            (Right::held_by(Holder { slot: 5, incarnation: 0 }), RightState::Damaged),
+            (Right(Right::vacant(9).0 | 1 << 32), RightState::Damaged),
+            (Right(Right::SUSPECT.0 | 1 << 12), RightState::Damaged),
+        ] {
+            assert_eq!(right.state(), state, "{right:?}");
+        }
     }
 
     #[test]

@@ -134,13 +134,17 @@ impl SeatWords {
 
     /// The full generation: the one nearest to the wide copy that has the tag's low bits.
     fn wide(&self, right: Right) -> u64 {
-        let wide = self.generation.load(Relaxed);
-        let ahead = right.tag().wrapping_sub(wide as u32) % Right::TAGS;
-        if ahead < Right::TAGS / 2 {
-            wide.wrapping_add(ahead.into())
-        } else {
-            wide.wrapping_sub((Right::TAGS - ahead).into())
-        }
+        generation(right, self.generation.load(Relaxed))
+    }
+}
+
+/// The generation of a seat with this right and this wide copy.
+pub(crate) fn generation(right: Right, wide: u64) -> u64 {
+    let ahead = right.tag().wrapping_sub(wide as u32) % Right::TAGS;
+    if ahead < Right::TAGS / 2 {
+        wide.wrapping_add(ahead.into())
+    } else {
+        wide.wrapping_sub((Right::TAGS - ahead).into())
     }
 }
 

@@ -25,10 +25,18 @@ pub struct Slot {
 #[cfg(not(model))]
 const _: () = {
     assert!(size_of::<Slot>() == 4096 && align_of::<Slot>() == 4096);
-    assert!(core::mem::offset_of!(Slot, life) == WORD_OFFSET && core::mem::offset_of!(Slot, gate) == 0);
+    assert!(
+        core::mem::offset_of!(Slot, life) == Slot::LIFE
+            && Slot::LIFE == WORD_OFFSET
+            && core::mem::offset_of!(Slot, gate) == 0
+    );
 };
 
 impl Slot {
+    /// Where the life word lies in a slot.
+    #[cfg(not(model))]
+    pub(crate) const LIFE: usize = WORD_OFFSET;
+
     /// A free slot.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
@@ -117,7 +125,7 @@ impl Table {
     #[inline]
     pub fn dead(&self, holder: Holder) -> Option<bool> {
         let life = Life(self.slot(holder)?.life.load(Ordering::Acquire));
-        Some(life.incarnation() != holder.incarnation || !life.has_tid())
+        Some(!life.lives(holder))
     }
 
     pub(super) fn slot(&self, holder: Holder) -> Option<&Slot> {

@@ -8,8 +8,8 @@ use crate::sync::atomic::Ordering::Relaxed;
 pub(super) const PAGE: usize = 4096;
 /// The header in 64-bit words.
 pub(super) const WORDS: usize = 8;
-const MAGIC: u64 = u64::from_le_bytes(*b"OWNRDEAD");
-const VERSION: u32 = 1;
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"OWNRDEAD");
+pub(super) const VERSION: u32 = 1;
 
 /// What structure a segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +22,24 @@ impl Kind {
     pub const SPSC: Self = Self(2);
     /// A [`FutexMutex`](crate::lock::FutexMutex).
     pub const FUTEX_MUTEX: Self = Self(3);
+
+    /// All that this version knows.
+    pub const ALL: [Self; 3] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX];
+
+    /// What it is called, if this version knows it.
+    pub const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::MUTEX => Some("robust mutex"),
+            Self::SPSC => Some("SPSC ring"),
+            Self::FUTEX_MUTEX => Some("futex mutex"),
+            Self(_) => None,
+        }
+    }
 }
 
 impl core::fmt::Display for Kind {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match *self {
-            Self::MUTEX => f.write_str("1 (robust mutex)"),
-            Self::SPSC => f.write_str("2 (SPSC ring)"),
-            Self::FUTEX_MUTEX => f.write_str("3 (futex mutex)"),
-            Self(other) => write!(f, "{other} (unknown)"),
-        }
+        write!(f, "{} ({})", self.0, self.name().unwrap_or("unknown"))
     }
 }
 
@@ -64,7 +72,7 @@ impl Header {
         })
     }
 
-    fn words(&self) -> [u64; WORDS] {
+    pub(super) fn words(&self) -> [u64; WORDS] {
         let pair = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
         let mut words = [
             MAGIC,
@@ -137,7 +145,7 @@ impl Header {
     }
 }
 
-fn checksum(words: &[u64; WORDS]) -> u64 {
+pub(super) fn checksum(words: &[u64; WORDS]) -> u64 {
     let mut hasher = crc32fast::Hasher::new();
     for word in &words[..WORDS - 1] {
         hasher.update(&word.to_le_bytes());

@@ -18,6 +18,7 @@
 
 mod error;
 mod format;
+pub(crate) mod image;
 mod mapping;
 mod posix;
 

@@ -4,6 +4,7 @@
 mod attach;
 mod futex_mutex;
 mod handles;
+mod inspect;
 mod process;
 mod ring;
 mod robust_list;

@@ -51,7 +51,7 @@ impl Layer {
             Layer::Loom => 105,
             Layer::Shuttle => 60,
             Layer::Chaos => 70,
-            Layer::Fuzz => 60,
+            Layer::Fuzz => 80,
         })
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! `cargo ownerdead check`, in a checkout, runs every layer of checks that this machine can run and says what each of
 //! them saw. It starts the same commands that a person would type; it decides nothing that they do not report.
+//!
+//! `ownerdead inspect NAME` says what a segment holds and what is wrong with it. It only reads.
 
 mod check;
 mod checkout;
+mod inspect;
 mod layer;
 mod leftovers;
 mod output;
@@ -15,7 +18,7 @@ mod report;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Shared-memory rings and locks that survive kill -9: the checks.
+/// Shared-memory rings and locks that survive kill -9: the checks, and a look into segments.
 #[derive(Parser)]
 #[command(name = "ownerdead", version, about)]
 struct Cli {
@@ -31,6 +34,14 @@ enum Command {
     /// incomplete, or nothing ran at all; 64 when the command line is not understood; 69 when the checks could not be
     /// started; 130 when interrupted.
     Check(check::Options),
+    /// Say what a segment holds, and what is wrong with it: header, participants, seats, locks, records.
+    ///
+    /// It opens the segment for reading, attaches to nothing and changes nothing; the segment may be at work, dead, damaged,
+    /// or no segment at all.
+    ///
+    /// Exit code: 0 when nothing is wrong; 1 when something is; 64 when the command line is not understood; 66 when the
+    /// segment cannot be opened.
+    Inspect(inspect::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,5 +58,6 @@ fn main() -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::from(check::EXIT_NOT_STARTED)
         }),
+        Command::Inspect(options) => inspect::run(&options),
     }
 }

@@ -2,9 +2,9 @@
 
 use super::producer::went_back;
 use super::wait::{Stop, until_moved, until_taken};
-use super::{Corrupt, PopError, PopTimeoutError, Ring, Role, TryPopError, WaitPeerError, check_indices};
+use super::{Corrupt, PopError, PopTimeoutError, Ring, Role, Step, TryPopError, WaitPeerError, check_indices, parse};
 use crate::owner::Attachment;
-use crate::ring::record::{Checksum, GRANULE, PADDING, SLEEPER};
+use crate::ring::record::{Checksum, GRANULE, SLEEPER};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::atomic::compiler_fence;
 use crate::sync::futex::{ALL, Word, wake};
@@ -211,22 +211,10 @@ impl Consumer {
             }
             // Read once: a peer that breaks the protocol may change it meanwhile.
             let first = self.ring.granule(position).load();
-            let (len, kind) = (first as u32, (first >> 32) as u32);
-            let room = self.ring.geometry.before_end(position).min(self.tail - position);
-            if len == PADDING {
-                let padding = self.ring.geometry.before_end(position);
-                // A padding record fills the ring up to its end, and something follows it.
-                if padding >= self.tail - position {
-                    return Err(endless_padding(position + padding, self.tail).into());
-                }
-                position += padding;
-                continue;
+            match parse(&self.ring.geometry, position, self.tail, first)? {
+                Step::Padding { end } => position = end,
+                Step::Record { kind, len, end } => return Ok(Found { start: position, kind, len, end }),
             }
-            let size = self.ring.geometry.record(len.into());
-            if size > room {
-                return Err(too_long(position, len, room).into());
-            }
-            return Ok(Found { start: position, kind, len, end: position + size });
         }
     }
 
@@ -295,20 +283,6 @@ impl Consumer {
         // order for who comes after its death; this keeps the compiler from turning them round.
         compiler_fence(Release);
         self.ring.wipe(self.head, end);
-    }
-}
-
-#[cold]
-fn endless_padding(end: u64, tail: u64) -> Corrupt {
-    Corrupt { field: "the end of a padding record", found: end, expected: format!("before the write index {tail:#x}") }
-}
-
-#[cold]
-fn too_long(position: u64, len: u32, room: u64) -> Corrupt {
-    Corrupt {
-        field: "the length of a record",
-        found: len.into(),
-        expected: format!("a record of at most {room:#x} bytes, all in, at position {position:#x}"),
     }
 }
 

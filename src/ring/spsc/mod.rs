@@ -40,6 +40,8 @@ mod producer;
 mod wait;
 
 #[cfg(not(model))]
+pub(crate) mod image;
+#[cfg(not(model))]
 mod shared;
 
 pub use consumer::{Consumer, Peek};
@@ -49,7 +51,7 @@ pub use producer::{Producer, Reservation};
 pub use shared::RingError;
 
 use crate::owner::{AttachError, Attachment, SeatState, SeatWords, Table};
-use crate::ring::record::{GRANULE, Geometry, SLEEPER};
+use crate::ring::record::{GRANULE, Geometry, PADDING, SLEEPER};
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -394,16 +396,21 @@ impl Ring {
 /// No ring gets so far in centuries; so position arithmetic cannot overflow.
 const FARTHEST: u64 = 1 << 62;
 
+/// Whether `found` can be an index of any ring.
+pub(crate) fn check_index(field: &'static str, found: u64) -> Result<(), Corrupt> {
+    if !found.is_multiple_of(GRANULE) {
+        return Err(Corrupt { field, found, expected: "a multiple of 8".into() });
+    }
+    if found > FARTHEST {
+        return Err(Corrupt { field, found, expected: format!("at most {FARTHEST:#x}") });
+    }
+    Ok(())
+}
+
 /// Whether `tail` and `head` can be the indices of this ring.
 pub(crate) fn check_indices(geometry: &Geometry, tail: u64, head: u64) -> Result<(), Corrupt> {
-    for (field, found) in [("the write index", tail), ("the read index", head)] {
-        if found % GRANULE != 0 {
-            return Err(Corrupt { field, found, expected: "a multiple of 8".into() });
-        }
-        if found > FARTHEST {
-            return Err(Corrupt { field, found, expected: format!("at most {FARTHEST:#x}") });
-        }
-    }
+    check_index("the write index", tail)?;
+    check_index("the read index", head)?;
     // Not a subtraction alone: positions never wrap, so a tail behind the head is damage, however near.
     if tail < head || tail - head > geometry.capacity {
         return Err(Corrupt {
@@ -413,4 +420,55 @@ pub(crate) fn check_indices(geometry: &Geometry, tail: u64, head: u64) -> Result
         });
     }
     Ok(())
+}
+
+/// What lies at a position between the indices.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    /// A padding record, up to the end of the ring.
+    Padding {
+        /// Position after it.
+        end: u64,
+    },
+    /// A record that lies between the position and the write index.
+    Record {
+        kind: u32,
+        len: u32,
+        /// Position after it.
+        end: u64,
+    },
+}
+
+/// What `first`, the first granule at `position`, says, `tail` being the write index, after `position`.
+#[inline]
+pub(crate) fn parse(geometry: &Geometry, position: u64, tail: u64, first: u64) -> Result<Step, Corrupt> {
+    let (len, kind) = (first as u32, (first >> 32) as u32);
+    let before_end = geometry.before_end(position);
+    if len == PADDING {
+        // A padding record fills the ring up to its end, and something follows it.
+        if before_end >= tail - position {
+            return Err(endless_padding(position + before_end, tail));
+        }
+        return Ok(Step::Padding { end: position + before_end });
+    }
+    let room = before_end.min(tail - position);
+    let size = geometry.record(len.into());
+    if size > room {
+        return Err(too_long(position, len, room));
+    }
+    Ok(Step::Record { kind, len, end: position + size })
+}
+
+#[cold]
+fn endless_padding(end: u64, tail: u64) -> Corrupt {
+    Corrupt { field: "the end of a padding record", found: end, expected: format!("before the write index {tail:#x}") }
+}
+
+#[cold]
+fn too_long(position: u64, len: u32, room: u64) -> Corrupt {
+    Corrupt {
+        field: "the length of a record",
+        found: len.into(),
+        expected: format!("a record of at most {room:#x} bytes, all in, at position {position:#x}"),
+    }
 }

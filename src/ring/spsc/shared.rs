@@ -7,16 +7,17 @@ use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, Opti
 use crate::sync::atomic::Ordering::Relaxed;
 
 /// Where the records begin.
-const RECORDS: usize = 4096;
-const CHECKSUM: u64 = 1;
-const WIPE: u64 = 2;
+pub(super) const RECORDS: usize = 4096;
+pub(super) const CHECKSUM: u64 = 1;
+pub(super) const WIPE: u64 = 2;
 
 const _: () = {
     use core::mem::offset_of;
     assert!(offset_of!(Control, config) == 0 && offset_of!(Control, tail) == 128 && offset_of!(Control, head) == 256);
     assert!(offset_of!(Control, producer) == 384 && offset_of!(Control, consumer) == 512);
     assert!(offset_of!(Control, gate) == 640 && size_of::<Control>() <= RECORDS);
-    assert!(size_of::<SeatWords>() == 16);
+    assert!(size_of::<SeatWords>() == 16 && offset_of!(Control, head.0.heartbeat) == 264);
+    assert!(offset_of!(Control, head.0.read) == 272);
 };
 
 // SAFETY: it is made of atomics only, so any bytes are a valid value and all of it is interior mutable.

@@ -1,0 +1,86 @@
+//! What the bytes of a segment say, right or wrong, dead or alive: the heart of `ownerdead inspect`.
+//!
+//! **What it guarantees.** It only reads, through [`Image`], and makes no system call of its own. Any bytes will do: it does not
+//! panic, and does not stop at the first thing that is wrong. Its time is bounded by the number of bytes, its memory by the
+//! number of slots.
+//!
+//! **What it finds.** A [`Problem`] is what nobody writes who follows the protocol: a peer that meets it may refuse the segment.
+//! A [`Note`] is what is allowed and somebody should know: a slot between two states, a TID that does not exist. Deaths are
+//! neither: they are what the segment is for.
+//!
+//! **What it cannot do.** Read all at one moment. The segment may be at work: each word is read by itself, in an order that makes
+//! sense of what honest peers do meanwhile. A reader that copies a word while it changes (as `pread` may) can see a mixture, so
+//! look twice before you believe in a problem of a segment that is at work.
+//!
+//! ```
+//! use ownerdead::inspect::{Thread, inspect};
+//!
+//! let report = inspect(&&b"no segment"[..], |_| Thread::Unknown, |_| ());
+//! assert_eq!(report.problems[0].field, "length");
+//! ```
+
+pub use crate::lock::image::{LockState, MutexReport};
+pub use crate::ring::spsc::image::{
+    ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
+};
+pub use crate::segment::image::{
+    HeaderReport, HolderReport, Image, Note, ParticipantsReport, Problem, SlotReport, Thread, Word,
+};
+
+use crate::segment::Kind;
+use crate::segment::image::{Look, header, participants};
+
+/// A segment.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Report {
+    /// Bytes that there are.
+    pub length: u64,
+    /// The header, if there are enough bytes for one.
+    pub header: Option<HeaderReport>,
+    /// The participants' table, if the header says where it is.
+    pub participants: Option<ParticipantsReport>,
+    /// The ring, if it is one.
+    pub ring: Option<RingReport>,
+    /// The mutex, if it is one.
+    pub mutex: Option<MutexReport>,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What somebody should know.
+    pub notes: Vec<Note>,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_valid(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Drops the problems that `earlier`, a look at the same segment, did not have: what was seen once only may have been a
+    /// mixture of two values, in a segment that is at work. Damage stays.
+    pub fn keep_confirmed(&mut self, earlier: &Report) {
+        self.problems.retain(|problem| earlier.problems.iter().any(|other| other.field == problem.field));
+    }
+}
+
+/// Looks at a segment. `threads` says whether a TID exists; `records` is given each record of a ring between its indices.
+pub fn inspect(
+    image: &dyn Image,
+    mut threads: impl FnMut(u32) -> Thread,
+    mut records: impl FnMut(&RecordReport),
+) -> Report {
+    let mut look = Look::new(image);
+    let (header, layout) = header(&mut look);
+    let (mut table, mut ring, mut mutex) = (None, None, None);
+    if let Some(layout) = layout {
+        table = Some(participants(&mut look, &layout, &mut threads));
+        match layout.kind() {
+            Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
+            Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
+            Kind(_) => {}
+        }
+    }
+    look.end();
+    let (length, problems, notes) = (look.length(), look.problems, look.notes);
+    Report { length, header, participants: table, ring, mutex, problems, notes }
+}
