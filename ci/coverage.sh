@@ -28,6 +28,7 @@ profiles=$target/profiles
 export RUSTFLAGS="${RUSTFLAGS:-} -C instrument-coverage -C llvm-args=-runtime-counter-relocation"
 export CARGO_TARGET_DIR=$target LLVM_PROFILE_FILE="$profiles/%m%c.profraw"
 
+mkdir -p "$target"
 # The test programs: not chaos, which has its own time, and not the models, which run in builds of their own.
 mapfile -t programs < <(cargo test --no-run --lib --test os --test bad_input --test properties --message-format=json 2>"$target/build.log" |
     grep -oP '"executable":"\K[^"]+' | sort -u)

@@ -118,7 +118,8 @@ proptest! {
         let image = bytes(ring.segment());
         prop_assert!(look(&image.as_slice()).is_valid());
         let told: Vec<_> = records(&image.as_slice()).into_iter().filter(|record| !record.padding).collect();
-        prop_assert_eq!(told.iter().map(|record| record.length as usize).collect::<Vec<_>>(), left.iter().map(Vec::len).collect::<Vec<_>>());
+        let told_lens: Vec<_> = told.iter().map(|record| record.length as usize).collect();
+        prop_assert_eq!(told_lens, left.iter().map(Vec::len).collect::<Vec<_>>());
         for (record, payload) in told.iter().zip(&left) {
             let at = record.offset as usize + 8;
             prop_assert_eq!(&image[at..at + payload.len()], payload.as_slice());
