@@ -2,8 +2,10 @@
 
 use crate::scenarios;
 use crate::stamps::Stamps;
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
 use ownerdead::sync::time::now;
 use rand::rngs::StdRng;
@@ -28,9 +30,37 @@ pub struct Stage {
     findings: u64,
 }
 
+/// When to send a kill that is to arrive while the victim does one short thing: the kill takes tens of microseconds, which
+/// differ from machine to machine, and longer than what is to be hit. So it is learnt from each kill.
+pub struct Aim {
+    /// From when the victim hears its beginning.
+    after: Duration,
+}
+
+impl Aim {
+    /// From when the victim hears its beginning until it begins.
+    const LEAD: Duration = Duration::from_micros(100);
+    /// Kills are spread over this time, evenly.
+    const SPREAD: Duration = Duration::from_micros(40);
+    const STEP: Duration = Duration::from_micros(4);
+
+    pub fn new() -> Self {
+        Self { after: Duration::from_micros(50) }
+    }
+
+    /// Says that the last kill came before the victim had begun, or after it had ended.
+    pub fn missed(&mut self, early: bool) {
+        // A victim that came too late by a whole time slice says nothing of where to aim.
+        let most = 3 * Self::LEAD;
+        self.after = if early { (self.after + Self::STEP).min(most) } else { self.after.saturating_sub(Self::STEP) };
+    }
+}
+
 /// Runs scenario `name` as the stage.
 pub fn run(name: &str) -> ExitCode {
     die_with_parent();
+    // SAFETY: PR_SET_TIMERSLACK takes nanoseconds: sleeps shall end when they are due.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
     // SAFETY: plain data; a core dump of each victim is not wanted.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &libc::rlimit { rlim_cur: 0, rlim_max: 0 }) };
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok()).expect("set by the test");
@@ -49,6 +79,12 @@ pub fn run(name: &str) -> ExitCode {
     scenario(&mut stage);
     stage.finish();
     ExitCode::SUCCESS
+}
+
+/// Sleeps: spinning could keep the processor from the very victim that is to work meanwhile.
+fn sleep_until(instant: Duration) {
+    let id = ClockId::CLOCK_MONOTONIC;
+    while clock_nanosleep(id, ClockNanosleepFlags::TIMER_ABSTIME, &instant.into()) == Err(Errno::EINTR) {}
 }
 
 /// So that nothing outlives a run that was interrupted.
@@ -102,6 +138,14 @@ impl Stage {
         while now() < until {
             std::hint::spin_loop();
         }
+    }
+
+    /// Says when a victim that waits in [`Stamps::wait_to_begin`] is to begin, and waits until it is time to send the kill.
+    pub fn aim(&mut self, aim: &Aim, stamps: &Stamps) {
+        let from = now();
+        stamps.begin_at(from + Aim::LEAD);
+        let spread = self.rng.random_range(0..Aim::SPREAD.as_nanos() as u64);
+        sleep_until(from + aim.after + Duration::from_nanos(spread));
     }
 
     /// A random instant before `most` from now.

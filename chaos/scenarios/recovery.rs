@@ -1,10 +1,10 @@
 //! One dies while it recovers from another's death: of a lock holder, and of a producer whose seat it takes over.
 
 use super::{Pair, ZERO, kind, many_slots, number, payload};
-use crate::stage::{HANG, Stage};
+use crate::stage::{Aim, HANG, Stage, Victim};
 use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::lock::{LockTimeoutError, RobustMutex};
-use ownerdead::owner::SeatState;
+use ownerdead::owner::{Attachment, SeatState};
 use ownerdead::ring::spsc::{Config, Consumer, PopTimeoutError, Ring, SeatStatus};
 use ownerdead::segment::Options;
 use std::time::Duration;
@@ -15,11 +15,11 @@ const COMPLAINTS: [&str; 3] = [
     "generation after a take-over",
 ];
 
-/// A repairer has marked the lock consistent.
-const CONSISTENT: u64 = 2;
+/// Signals of a victim: it has attached, and it has done all.
+const READY: u64 = 1;
+const DONE: u64 = 2;
 
-/// Rings whose seats one victim takes over, one after the other: a kill takes tens of microseconds to arrive, so that one
-/// take-over alone would hardly ever be hit.
+/// Rings whose seats one victim takes over, one after the other: one take-over alone would hardly ever be hit.
 const RINGS: usize = 24;
 
 /// A ring of which the stage has the consumer's seat.
@@ -51,8 +51,9 @@ pub fn run(stage: &mut Stage) {
     let stamps = shared(2);
     let me = mutex.attach().expect("a free slot");
     let mut rings: Vec<Watched> = (0..RINGS).map(|_| Watched::new()).collect();
+    let (mut aim, mut aim_at_repair) = (Aim::new(), Aim::new());
     while stage.goes_on() {
-        repair_of_a_lock(stage, &mutex, &me, &stamps[0]);
+        repair_of_a_lock(stage, &mutex, &me, &mut aim_at_repair, &stamps[0]);
         let stamps = &stamps[1];
         stamps.reset();
         stamps.ended.set(0);
@@ -61,9 +62,7 @@ pub fn run(stage: &mut Stage) {
             watched.before = watched.ring.status().producer;
         }
         let mut victim = stage.spawn(|| take_over(&rings, stamps));
-        stage.wait_for("a producer to attach", || stamps.signal.get() == 1);
-        stage.pause(Duration::from_micros(60));
-        let since = stage.kill(&mut victim, stamps);
+        let since = kill_at_work(stage, &mut victim, &mut aim, stamps);
         stage.hear(stamps, &COMPLAINTS);
         // The victim has pushed to so many of them for sure.
         let ended = stamps.ended.get();
@@ -73,6 +72,17 @@ pub fn run(stage: &mut Stage) {
         stage.recovered(since);
         stage.cases += RINGS as u64;
     }
+}
+
+/// Kills a victim that waits to begin, as near to what it does as can be. The time just before the kill.
+fn kill_at_work(stage: &mut Stage, victim: &mut Victim, aim: &mut Aim, stamps: &Stamps) -> Duration {
+    stage.wait_for("a victim to attach", || stamps.signal.get() == READY);
+    stage.aim(aim, stamps);
+    let since = stage.kill(victim, stamps);
+    if stamps.phase() == "outside" {
+        aim.missed(stamps.signal.get() == READY);
+    }
+    since
 }
 
 /// Looks at a ring after its taker's death. `pushed`: the taker's push has returned.
@@ -107,7 +117,9 @@ fn judge(stage: &mut Stage, watched: &mut Watched, pushed: bool) {
 fn take_over(rings: &[Watched], stamps: &Stamps) {
     stamps.enter(Phase::Attaching);
     let attached: Vec<_> = rings.iter().map(|watched| watched.ring.attach().expect("a free slot")).collect();
-    stamps.signal.set(1);
+    stamps.enter(Phase::Outside);
+    stamps.signal.set(READY);
+    stamps.wait_to_begin();
     for (watched, me) in rings.iter().zip(&attached) {
         stamps.enter(Phase::Opening);
         let mut producer = watched.ring.producer(me).expect("a dead or vacant seat").into_inner();
@@ -120,6 +132,7 @@ fn take_over(rings: &[Watched], stamps: &Stamps) {
         // The seat stays its own, until it dies.
         std::mem::forget(producer);
     }
+    stamps.signal.set(DONE);
     stamps.enter(Phase::Outside);
     loop {
         std::hint::spin_loop();
@@ -127,8 +140,8 @@ fn take_over(rings: &[Watched], stamps: &Stamps) {
 }
 
 /// A holder is killed; one who repairs is killed while it does; the next must be told again, unless all was consistent.
-fn repair_of_a_lock(stage: &mut Stage, mutex: &RobustMutex<Pair>, me: &ownerdead::owner::Attachment, stamps: &Stamps) {
-    stamps.enter(Phase::Outside);
+fn repair_of_a_lock(stage: &mut Stage, mutex: &RobustMutex<Pair>, me: &Attachment, aim: &mut Aim, stamps: &Stamps) {
+    stamps.reset();
     stamps.signal.set(0);
     let mut holder = stage.spawn(|| {
         let me = mutex.attach().expect("a free slot");
@@ -136,23 +149,21 @@ fn repair_of_a_lock(stage: &mut Stage, mutex: &RobustMutex<Pair>, me: &ownerdead
         let mut guard = mutex.lock(&me).expect("the last one left it consistent");
         stamps.enter(Phase::Holding);
         guard.left += 1;
-        stamps.signal.set(1);
+        stamps.signal.set(READY);
         loop {
             std::hint::spin_loop();
         }
     });
-    if !stage.wait_for("a holder to lock", || stamps.signal.get() == 1) {
+    if !stage.wait_for("a holder to lock", || stamps.signal.get() == READY) {
         return;
     }
     stage.kill(&mut holder, stamps);
-    stamps.enter(Phase::Outside);
+    stamps.reset();
     stamps.signal.set(0);
     let mut repairer = stage.spawn(|| repair(mutex, stamps));
-    stage.wait_for("a repairer to lock", || stamps.phase() == "locking" || stamps.signal.get() > 0);
-    stage.pause(Duration::from_micros(40));
-    let since = stage.kill(&mut repairer, stamps);
+    let since = kill_at_work(stage, &mut repairer, aim, stamps);
     stage.hear(stamps, &COMPLAINTS);
-    let consistent = stamps.signal.get() == CONSISTENT;
+    let consistent = stamps.signal.get() == DONE;
     match mutex.lock_timeout(me, HANG) {
         Ok(guard) => {
             let Pair { left, right } = *guard;
@@ -173,6 +184,9 @@ fn repair_of_a_lock(stage: &mut Stage, mutex: &RobustMutex<Pair>, me: &ownerdead
 fn repair(mutex: &RobustMutex<Pair>, stamps: &Stamps) {
     stamps.enter(Phase::Attaching);
     let me = mutex.attach().expect("a free slot");
+    stamps.enter(Phase::Outside);
+    stamps.signal.set(READY);
+    stamps.wait_to_begin();
     stamps.enter(Phase::Locking);
     match mutex.lock_timeout(&me, HANG) {
         Ok(_) => stamps.complain(1, 0, 1),
@@ -180,16 +194,17 @@ fn repair(mutex: &RobustMutex<Pair>, stamps: &Stamps) {
             stamps.enter(Phase::Repairing);
             let mut guard = died.into_guard();
             // Long enough to be hit, and wrong until its end.
-            for _ in 0..100_000 {
+            for _ in 0..20_000 {
                 guard.right = std::hint::black_box(u64::MAX);
             }
             guard.right = guard.left;
-            stamps.signal.set(CONSISTENT);
+            stamps.signal.set(DONE);
             guard.mark_consistent();
             stamps.enter(Phase::Unlocking);
         }
         Err(_) => stamps.complain(2, 0, 0),
     }
+    stamps.enter(Phase::Outside);
     loop {
         std::hint::spin_loop();
     }
