@@ -13,4 +13,7 @@ mkdir -p "$(dirname "$figures")"
 
 cargo bench -q --bench compare -- --quick --json "$figures" "$@" || { echo "bench: FAILED"; exit 1; }
 [[ -s $figures ]] || { echo "bench: FAILED: no figures in ${figures#"$PWD"/}"; exit 1; }
-echo "bench: passed: every contender was measured"
+rows=$(grep -c '"kept":' "$figures") without=$(grep -c '"kept": 0,' "$figures" || true)
+((without < rows)) || { echo "bench: FAILED: the machine was too busy for a single sample"; exit 1; }
+((without == 0)) || echo "bench: $without of $rows lines have no figure: the machine was too busy for them"
+echo "bench: passed: every contender ran"
