@@ -93,6 +93,36 @@ fn an_unlink_before_pending_is_set_is_found() {
 }
 
 #[test]
+fn a_futex_offset_of_the_wrong_sign_is_found() {
+    planted("textbook_28", Plant::WrongOffset, "lost wake-up");
+}
+
+/// 35: the kernel wakes one of two sleepers, and that one forgets the other. (Here `a` dies before it does anything, so that the
+/// hole of the protocol itself does not show.)
+#[test]
+fn a_take_over_that_drops_the_sleepers_bit_is_found() {
+    let death = |name| Sweep::new(name).preemptions(2, 2).only("a@0");
+    death("textbook_dead_holder").run(|world| everybody_locks(world, Plant::Nothing, &["b", "c"], false));
+    let found = death("textbook_35").finds(|world| {
+        everybody_locks(world, Plant::TakeOverDropsWaiters, &["b", "c"], false);
+    });
+    assert!(found.contains("lost wake-up"), "{found}");
+}
+
+/// 41: what a compiler may do to plain stores. Those to the list are the kernel's to read, and nothing in the source orders
+/// them with the word.
+#[test]
+fn a_list_or_pending_store_that_the_compiler_moves_is_found() {
+    let sweep = |name| Sweep::new(name).victims(&["a", "b"]).preemptions(3, 3);
+    let pending = sweep("textbook_41_pending").delays("pending set");
+    let link = sweep("textbook_41_link").delays("robust link").unfences("pending cleared");
+    for sweep in [pending, link] {
+        let found = sweep.finds(|world| everybody_locks(world, Plant::Nothing, &["b"], true));
+        assert!(found.contains("lost wake-up"), "{found}");
+    }
+}
+
+#[test]
 fn a_lock_that_is_never_on_the_list_is_found() {
     planted("textbook_29", Plant::NeverLinked, "lost wake-up");
 }

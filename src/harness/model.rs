@@ -10,8 +10,8 @@
 //!
 //! Environment: `OWNERDEAD_TIER` (`quick`, the default, or `full`), `OWNERDEAD_KILL` (`process@operation`, or `process@sN` for
 //! the sleep of number N; `process#1` for a restarted one; two of them separated by a comma: explore with these deaths alone),
-//! `OWNERDEAD_SEED` (shuttle), `OWNERDEAD_BUDGET` (seconds that a sweep may take), `OWNERDEAD_SITES` and `OWNERDEAD_WEAKEN` (see
-//! `ci/orderings.sh`).
+//! `OWNERDEAD_SEED` (shuttle), `OWNERDEAD_BUDGET` (seconds that a sweep may take), `OWNERDEAD_SITES`, `OWNERDEAD_WEAKEN`, `OWNERDEAD_DELAY` and
+//! `OWNERDEAD_UNFENCE` (see `ci/orderings.sh`).
 
 use super::report::{Line, State};
 use crate::sync::kernel::{self, Body, DeathPlace, Kill, When};
@@ -116,6 +116,9 @@ pub struct Sweep {
     preemptions_with_deaths: usize,
     runs: usize,
     time_may_pass: bool,
+    delayed: Option<&'static str>,
+    unfenced: Option<&'static str>,
+    only: Option<String>,
 }
 
 impl Sweep {
@@ -129,6 +132,9 @@ impl Sweep {
             preemptions_with_deaths: 2,
             runs: 40_000,
             time_may_pass: false,
+            delayed: None,
+            unfenced: None,
+            only: None,
         }
     }
 
@@ -160,6 +166,26 @@ impl Sweep {
     /// The model has time-outs, so its end may be later than its beginning. Otherwise that is a violation.
     pub fn time_may_pass(mut self) -> Self {
         self.time_may_pass = true;
+        self
+    }
+
+    /// All stores of one kind sink as far as a compiler may let them, and are lost if their process dies before: `store`, `payload
+    /// store`, `pending set`, `pending cleared`, `robust link` or `robust unlink`. (In the real thing those to the robust
+    /// list have compiler fences around them.) To delay one store alone, see `OWNERDEAD_DELAY`.
+    pub fn delays(mut self, stores: &'static str) -> Self {
+        self.delayed = Some(stores);
+        self
+    }
+
+    /// No operation of this kind (`compiler_fence`, or one on the robust list) holds a delayed store back.
+    pub fn unfences(mut self, operations: &'static str) -> Self {
+        self.unfenced = Some(operations);
+        self
+    }
+
+    /// Explores with these deaths alone, in the notation of `OWNERDEAD_KILL`.
+    pub fn only(mut self, deaths: &str) -> Self {
+        self.only = Some(deaths.to_owned());
         self
     }
 
@@ -213,6 +239,7 @@ impl Sweep {
             spoke: Instant::now(),
             sweep: self,
         };
+        mutant::everywhere(run.sweep.delayed, run.sweep.unfenced);
         let result = catch_unwind(AssertUnwindSafe(|| run.sweep_all()));
         mutant::finish_sweep(run.sweep.name);
         let result = match result {
@@ -278,7 +305,7 @@ struct Run {
 
 impl Run {
     fn sweep_all(&mut self) -> Result<(), OutOfTime> {
-        if let Some(only) = self.limits.only.clone() {
+        if let Some(only) = self.limits.only.clone().or_else(|| self.sweep.only.clone()) {
             self.explore(&self.parse(&only))?;
             return Ok(());
         }
@@ -437,7 +464,7 @@ impl Run {
         kills
             .map(|one| {
                 parse(one).unwrap_or_else(|| {
-                    panic!("OWNERDEAD_KILL={text:?}: expected process@operation or process@sN, processes {names:?}")
+                    panic!("deaths {text:?}: expected process@operation or process@sN, processes {names:?}")
                 })
             })
             .collect()

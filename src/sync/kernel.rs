@@ -14,9 +14,10 @@
 //! for ever, and that is reported.
 
 use super::atomic::AtomicU64;
+use super::delay::{self, Holds};
 use super::futex::{Wait, Woken, Word};
 use super::robust::{OWNER_DIED, TID_MASK, WAITERS};
-use super::rt;
+use super::{mutant, rt};
 use core::cell::{Cell, RefCell};
 use core::panic::Location;
 use core::ptr::NonNull;
@@ -115,7 +116,7 @@ struct Kernel {
     /// While the main thread sets a process up, its operations are no crash points.
     setting_up: bool,
     /// The shared memory of this execution.
-    memory: Vec<Arc<dyn Any + Send + Sync>>,
+    memory: Vec<(core::ops::Range<usize>, Arc<dyn Any + Send + Sync>)>,
     /// Everything is over: destructors run, and must not touch shared memory.
     over: bool,
 }
@@ -230,6 +231,8 @@ fn leave(me: usize, waits: &[Wait<'_>]) -> Option<usize> {
 #[track_caller]
 pub(super) fn futex_wait(waits: &[Wait<'_>], _primary: usize, deadline: Option<Duration>) -> Woken {
     let at = Location::caller();
+    mutant::came_by(at, "futex_waitv");
+    delay::settle(at, "futex_waitv", Holds::Always, 0);
     step("futex_waitv", at);
     let me = CURRENT.get().expect("only a process sleeps");
     if deadline.is_some_and(|deadline| deadline <= now()) {
@@ -279,6 +282,8 @@ pub(super) fn futex_wait(waits: &[Wait<'_>], _primary: usize, deadline: Option<D
 #[track_caller]
 pub(super) fn futex_wake(word: Word<'_>, count: u32) -> u32 {
     let at = Location::caller();
+    mutant::came_by(at, "futex_wake");
+    delay::settle(at, "futex_wake", Holds::Always, 0);
     step("futex_wake", at);
     let woken = wake(word, count);
     log("futex_wake", woken.into(), at);
@@ -345,33 +350,57 @@ fn nobody_left() {
 pub(super) fn set_pending(word: Option<&AtomicU64>) {
     let at = Location::caller();
     let what = if word.is_some() { "pending set" } else { "pending cleared" };
-    step(what, at);
-    let me = CURRENT.get().expect("only a process has a robust list");
-    with(|kernel| kernel.processes[me].pending = word.map(NonNull::from));
-    log(what, 0, at);
+    let word = word.map(NonNull::from);
+    robust_store(what, at, move |process| process.pending = word);
 }
 
 #[track_caller]
 pub(super) fn link(word: &AtomicU64) {
     let at = Location::caller();
-    step("robust link", at);
-    let me = CURRENT.get().expect("only a process has a robust list");
-    with(|kernel| kernel.processes[me].list.insert(0, NonNull::from(word)));
-    log("robust link", 0, at);
+    let word = NonNull::from(word);
+    robust_store("robust link", at, move |process| process.list.insert(0, word));
 }
 
 #[track_caller]
 pub(super) fn unlink(word: &AtomicU64) {
     let at = Location::caller();
-    step("robust unlink", at);
-    let me = CURRENT.get().expect("only a process has a robust list");
-    with(|kernel| kernel.processes[me].list.retain(|&entry| entry != NonNull::from(word)));
-    log("robust unlink", 0, at);
+    let word = NonNull::from(word);
+    robust_store("robust unlink", at, move |process| process.list.retain(|&entry| entry != word));
 }
 
-/// Keeps shared memory until the execution is over.
-pub(super) fn keep(memory: Arc<dyn Any + Send + Sync>) {
-    with(|kernel| kernel.memory.push(memory));
+/// A store to the calling process's robust list. Others do not see it, but its exit walk does.
+fn robust_store(what: &'static str, at: &'static Location<'static>, store: impl FnOnce(&mut Process) + 'static) {
+    mutant::came_by(at, what);
+    delay::settle(at, what, Holds::Stores, 0);
+    step(what, at);
+    let me = CURRENT.get().expect("only a process has a robust list");
+    let store = move || with(|kernel| store(&mut kernel.processes[me]));
+    if let Err(store) = delay::put_off(at, what, 0, 0, store) {
+        store();
+    }
+    log(what, 0, at);
+}
+
+/// Keeps shared memory, which is at `place`, until the execution is over.
+pub(super) fn keep(place: core::ops::Range<usize>, memory: Arc<dyn Any + Send + Sync>) {
+    with(|kernel| kernel.memory.push((place, memory)));
+}
+
+/// Whether memory that is kept is at this address.
+pub(super) fn is_shared(address: usize) -> bool {
+    with(|kernel| kernel.memory.iter().any(|(place, _)| place.contains(&address)))
+}
+
+/// The calling process, if its stores can be delayed: not while it is set up.
+pub(super) fn delayer() -> Option<usize> {
+    CURRENT.get().filter(|_| !with(|kernel| kernel.setting_up))
+}
+
+/// A store that was put off is done now.
+pub(super) fn delayed_store(at: &'static Location<'static>, value: u64, store: impl FnOnce()) {
+    step("delayed store", at);
+    switching(store);
+    log("delayed store", value, at);
 }
 
 /// What the kernel does to one word when its thread has ended.
@@ -433,6 +462,7 @@ pub fn dying() -> bool {
 /// Starts an execution: an empty world, in which `kills` will strike.
 pub(crate) fn reset(kills: &[Kill]) {
     CURRENT.set(None);
+    delay::reset();
     // What the last execution left (after a failure) is dropped with `over` set.
     with(|kernel| kernel.over = true);
     let fresh = Kernel { kills: kills.to_vec(), ..Kernel::default() };
@@ -481,11 +511,17 @@ pub(crate) fn live(index: usize, body: Body, again: Option<Body>, next_tid: Opti
     let kept = loop {
         let Some(body) = lives.next() else { break None };
         CURRENT.set(Some(index));
-        match catch_unwind(AssertUnwindSafe(body)) {
+        let whole = || {
+            let kept = body();
+            delay::settle_all(index);
+            kept
+        };
+        match catch_unwind(AssertUnwindSafe(whole)) {
             Ok(kept) => break Some(kept),
             Err(payload) if payload.is::<Death>() => {}
             Err(payload) => resume_unwind(payload),
         }
+        delay::forget(index);
         exit_walk(index);
         with(|kernel| {
             let process = &mut kernel.processes[index];

@@ -25,6 +25,8 @@ mod os;
 use os as backend;
 
 #[cfg(any(loom, shuttle))]
+mod delay;
+#[cfg(any(loom, shuttle))]
 pub mod kernel;
 #[cfg(any(loom, shuttle))]
 pub(crate) mod mutant;

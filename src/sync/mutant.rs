@@ -1,10 +1,17 @@
-//! Orderings weakened at run time, by call site, in a model: does some check need each of them?
+//! Memory orderings weakened, stores delayed and compiler fences taken away at run time, by call site, in a model: does some check
+//! need each of them?
 //!
-//! `OWNERDEAD_WEAKEN=FILE:LINE:COLUMN/PART=ORDERING` weakens one ordering; PART is `order`, or `success` or `failure` of a
-//! compare-and-swap. `OWNERDEAD_SITES=FILE` appends a line for each ordering that each sweep came by, tab separated:
-//! `sweep test site operation part ordering`. `ci/orderings.sh` puts the two together.
+//! | variable | what it changes |
+//! |---|---|
+//! | `OWNERDEAD_WEAKEN=SITE/PART=ORDERING` | one ordering; PART is `order`, or `success` or `failure` of a compare-and-swap |
+//! | `OWNERDEAD_DELAY=SITE` | a store sinks as far as a compiler may let it: see [`super::delay`] |
+//! | `OWNERDEAD_UNFENCE=SITE` | what is there holds no store back any more: a compiler fence, or a call to the robust list |
+//!
+//! SITE is `FILE:LINE:COLUMN`. `OWNERDEAD_SITES=FILE` appends a line for each operation that each sweep came by, tab separated:
+//! `sweep test site operation part ordering`; and for each store that was delayed, what ended its delay: `sweep test site operation
+//! held site`. `ci/orderings.sh` puts all this together.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::panic::Location;
 use core::sync::atomic::Ordering;
 use std::collections::BTreeSet;
@@ -32,6 +39,8 @@ impl Part {
 /// What the environment asks for.
 struct Asked {
     weaken: Option<Weaken>,
+    delay: Option<String>,
+    unfence: Option<String>,
     sites: Option<String>,
 }
 
@@ -51,8 +60,20 @@ fn asked() -> &'static Asked {
                 )
             })
         }),
+        delay: site("OWNERDEAD_DELAY"),
+        unfence: site("OWNERDEAD_UNFENCE"),
         sites: std::env::var("OWNERDEAD_SITES").ok(),
     })
+}
+
+/// The site that a variable names.
+fn site(name: &str) -> Option<String> {
+    let text = std::env::var(name).ok()?;
+    let mut parts = text.rsplitn(3, ':');
+    let number = |part: Option<&str>| part.is_some_and(|part| part.parse::<u32>().is_ok());
+    let well = number(parts.next()) && number(parts.next()) && parts.next().is_some_and(|file| !file.is_empty());
+    assert!(well, "{name}={text:?}: expected FILE:LINE:COLUMN, as src/a.rs:1:2");
+    Some(text)
 }
 
 impl Weaken {
@@ -66,11 +87,25 @@ impl Weaken {
     }
 }
 
-type Site = (&'static str, u32, u32, &'static str, Part, &'static str);
+/// A line of [`Asked::sites`], less the sweep and its test: site, operation, part, and ordering or the site that was held.
+type Line = (&'static str, u32, u32, &'static str, &'static str, String);
 
 thread_local! {
     /// What this thread's sweep came by.
-    static SITES: RefCell<BTreeSet<Site>> = const { RefCell::new(BTreeSet::new()) };
+    static LINES: RefCell<BTreeSet<Line>> = const { RefCell::new(BTreeSet::new()) };
+    /// The operation whose stores this thread's sweep delays, wherever they are; and that which does not hold them back.
+    static EVERYWHERE: Cell<[Option<&'static str>; 2]> = const { Cell::new([None; 2]) };
+}
+
+fn note(at: &'static Location<'static>, operation: &'static str, part: &'static str, what: impl FnOnce() -> String) {
+    if asked().sites.is_some() {
+        LINES.with_borrow_mut(|lines| lines.insert((at.file(), at.line(), at.column(), operation, part, what())));
+    }
+}
+
+fn is(site: Option<&String>, at: &'static Location<'static>) -> bool {
+    // Most models are not changed at all.
+    site.is_some_and(|site| *site == at.to_string())
 }
 
 /// The ordering to use at `at` in place of `order`.
@@ -80,30 +115,46 @@ pub(super) fn ordering(
     part: Part,
     order: Ordering,
 ) -> Ordering {
-    let asked = asked();
-    if asked.sites.is_some() {
-        let name = match order {
-            Ordering::Relaxed => "Relaxed",
-            Ordering::Acquire => "Acquire",
-            Ordering::Release => "Release",
-            Ordering::AcqRel => "AcqRel",
-            _ => "SeqCst",
-        };
-        SITES.with_borrow_mut(|sites| sites.insert((at.file(), at.line(), at.column(), operation, part, name)));
-    }
-    match &asked.weaken {
+    note(at, operation, part.name(), || format!("{order:?}"));
+    match &asked().weaken {
         Some(weaken) if weaken.part == part.name() && weaken.site == at.to_string() => weaken.to,
         _ => order,
     }
 }
 
+/// An operation without an ordering.
+pub(super) fn came_by(at: &'static Location<'static>, operation: &'static str) {
+    note(at, operation, "-", || "-".into());
+}
+
+/// Whether the store at `at` is delayed.
+pub(super) fn delays(at: &'static Location<'static>, operation: &'static str) -> bool {
+    EVERYWHERE.get()[0] == Some(operation) || is(asked().delay.as_ref(), at)
+}
+
+/// Whether what is at `at` ends the delay of the store at `store`, which it would by its nature.
+pub(super) fn holds(
+    at: &'static Location<'static>,
+    operation: &'static str,
+    store: &'static Location<'static>,
+) -> bool {
+    note(at, operation, "held", || store.to_string());
+    EVERYWHERE.get()[1] != Some(operation) && !is(asked().unfence.as_ref(), at)
+}
+
+/// From here on this thread's sweep delays all stores of operation `delayed`, and no operation `unfenced` holds them back.
+pub(crate) fn everywhere(delayed: Option<&'static str>, unfenced: Option<&'static str>) {
+    EVERYWHERE.set([delayed, unfenced]);
+}
+
 /// Writes down what the sweep `name` of this thread came by, if that was asked for.
 pub(crate) fn finish_sweep(name: &str) {
+    everywhere(None, None);
     let Some(path) = &asked().sites else { return };
     let test = std::thread::current().name().unwrap_or("").to_owned();
     let mut text = String::new();
-    for (file, line, column, operation, part, order) in SITES.take() {
-        text += &format!("{name}\t{test}\t{file}:{line}:{column}\t{operation}\t{}\t{order}\n", part.name());
+    for (file, line, column, operation, part, what) in LINES.take() {
+        text += &format!("{name}\t{test}\t{file}:{line}:{column}\t{operation}\t{part}\t{what}\n");
     }
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     // One write: several sweeps append to the same file.

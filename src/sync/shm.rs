@@ -32,7 +32,12 @@ impl<T: ?Sized> Shared<T> {
     fn kept(ptr: NonNull<T>, keep: Arc<dyn Any + Send + Sync>) -> Self {
         // Shared memory outlives each process that maps it: the exit walk of a dead one still writes to it.
         #[cfg(any(loom, shuttle))]
-        super::kernel::keep(Arc::clone(&keep));
+        {
+            let start = ptr.addr().get();
+            // SAFETY: the caller's, and `keep` lives.
+            let size = size_of_val(unsafe { ptr.as_ref() });
+            super::kernel::keep(start..start + size, Arc::clone(&keep));
+        }
         Self { ptr, keep }
     }
 }

@@ -1,26 +1,32 @@
 //! The model back end: each operation is a crash point, runs on the scheduler's own type, and is written to the log.
 
-use super::{kernel, mutant, rt};
+use super::{delay, kernel, mutant, rt};
 
 pub(super) mod atomic {
+    use super::delay::{self, Holds};
     use super::mutant::{self, Part};
     use super::{kernel, rt};
     use core::panic::Location;
+    use core::ptr::NonNull;
     use core::sync::atomic::Ordering;
 
-    /// Both orderings of a compare-and-swap.
+    /// Both orderings of a compare-and-swap of `word`.
     #[track_caller]
-    fn orderings(operation: &'static str, success: Ordering, failure: Ordering) -> (Ordering, Ordering) {
+    fn orderings<T>(word: &T, operation: &'static str, success: Ordering, failure: Ordering) -> (Ordering, Ordering) {
         let at = Location::caller();
+        delay::settle(at, operation, Holds::by(success), core::ptr::from_ref(word).addr());
         (
             mutant::ordering(at, operation, Part::Success, success),
             mutant::ordering(at, operation, Part::Failure, failure),
         )
     }
 
+    /// The ordering of an operation on `word`.
     #[track_caller]
-    fn ordering(operation: &'static str, order: Ordering) -> Ordering {
-        mutant::ordering(Location::caller(), operation, Part::Order, order)
+    fn ordering<T>(word: &T, operation: &'static str, order: Ordering) -> Ordering {
+        let at = Location::caller();
+        delay::settle(at, operation, Holds::by(order), core::ptr::from_ref(word).addr());
+        mutant::ordering(at, operation, Part::Order, order)
     }
 
     macro_rules! atomic {
@@ -44,17 +50,33 @@ pub(super) mod atomic {
                 }
                 #[track_caller]
                 pub fn load(&self, order: Ordering) -> $int {
-                    let order = ordering("load", order);
+                    let order = ordering(&self.0, "load", order);
                     kernel::operation("load", |value: &$int| u64::from(*value), || self.0.load(order))
                 }
                 #[track_caller]
                 pub fn store(&self, value: $int, order: Ordering) {
-                    let order = ordering("store", order);
-                    kernel::operation("store", |()| u64::from(value), || self.0.store(value, order))
+                    let order = ordering(&self.0, "store", order);
+                    let place = NonNull::from(&self.0);
+                    let store = move || {
+                        // SAFETY: done at once, it is `self`; put off, it lies in the shared memory of this execution, which is
+                        // kept until its end.
+                        unsafe { place.as_ref() }.store(value, order);
+                    };
+                    let at = Location::caller();
+                    kernel::operation(
+                        "store",
+                        |()| u64::from(value),
+                        || {
+                            let put_off = delay::put_off(at, "store", place.addr().get(), value.into(), store);
+                            if let Err(store) = put_off {
+                                store();
+                            }
+                        },
+                    )
                 }
                 #[track_caller]
                 pub fn swap(&self, value: $int, order: Ordering) -> $int {
-                    let order = ordering("swap", order);
+                    let order = ordering(&self.0, "swap", order);
                     kernel::operation("swap", |_| u64::from(value), || self.0.swap(value, order))
                 }
                 #[track_caller]
@@ -65,7 +87,7 @@ pub(super) mod atomic {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$int, $int> {
-                    let (success, failure) = orderings("compare_exchange", success, failure);
+                    let (success, failure) = orderings(&self.0, "compare_exchange", success, failure);
                     let seen = |result: &Result<$int, $int>| u64::from(result.map_or_else(|seen| seen, |_| new));
                     kernel::operation("compare_exchange", seen, || {
                         self.0.compare_exchange(current, new, success, failure)
@@ -79,7 +101,7 @@ pub(super) mod atomic {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$int, $int> {
-                    let (success, failure) = orderings("compare_exchange_weak", success, failure);
+                    let (success, failure) = orderings(&self.0, "compare_exchange_weak", success, failure);
                     let seen = |result: &Result<$int, $int>| u64::from(result.map_or_else(|seen| seen, |_| new));
                     kernel::operation("compare_exchange_weak", seen, || {
                         if rt::spuriously() {
@@ -90,22 +112,22 @@ pub(super) mod atomic {
                 }
                 #[track_caller]
                 pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {
-                    let order = ordering("fetch_add", order);
+                    let order = ordering(&self.0, "fetch_add", order);
                     kernel::operation("fetch_add", |old| u64::from(*old), || self.0.fetch_add(value, order))
                 }
                 #[track_caller]
                 pub fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
-                    let order = ordering("fetch_sub", order);
+                    let order = ordering(&self.0, "fetch_sub", order);
                     kernel::operation("fetch_sub", |old| u64::from(*old), || self.0.fetch_sub(value, order))
                 }
                 #[track_caller]
                 pub fn fetch_and(&self, value: $int, order: Ordering) -> $int {
-                    let order = ordering("fetch_and", order);
+                    let order = ordering(&self.0, "fetch_and", order);
                     kernel::operation("fetch_and", |old| u64::from(*old), || self.0.fetch_and(value, order))
                 }
                 #[track_caller]
                 pub fn fetch_or(&self, value: $int, order: Ordering) -> $int {
-                    let order = ordering("fetch_or", order);
+                    let order = ordering(&self.0, "fetch_or", order);
                     kernel::operation("fetch_or", |old| u64::from(*old), || self.0.fetch_or(value, order))
                 }
                 /// The newest value, for the kernel: a compare-and-swap that never succeeds. It conflicts with every operation on
@@ -135,16 +157,25 @@ pub(super) mod atomic {
     /// See [`core::sync::atomic::fence`].
     #[track_caller]
     pub fn fence(order: Ordering) {
-        let order = ordering("fence", order);
+        let order = ordering(&(), "fence", order);
         kernel::operation("fence", |()| 0, || rt::fence(order))
     }
 
-    /// See [`core::sync::atomic::compiler_fence`]. A model runs the source as written, so there is nothing to do.
-    pub fn compiler_fence(_order: Ordering) {}
+    /// See [`core::sync::atomic::compiler_fence`]. A model runs the source as written, so it does something only where a
+    /// store is delayed.
+    #[track_caller]
+    pub fn compiler_fence(order: Ordering) {
+        let at = Location::caller();
+        mutant::came_by(at, "compiler_fence");
+        delay::settle(at, "compiler_fence", Holds::by(order), 0);
+    }
 }
 
 pub(super) mod cell {
-    use super::{kernel, rt};
+    use super::delay::{self, Holds};
+    use super::{kernel, mutant, rt};
+    use core::panic::Location;
+    use core::ptr::NonNull;
 
     /// Eight bytes of payload; each copy is a crash point, and loom reports races.
     #[derive(Debug)]
@@ -165,12 +196,31 @@ pub(super) mod cell {
         /// Copies it out.
         #[track_caller]
         pub fn load(&self) -> u64 {
+            let at = Location::caller();
+            mutant::came_by(at, "payload load");
+            delay::settle(at, "payload load", Holds::Nothing, NonNull::from(&self.0).addr().get());
             kernel::operation("payload load", |value| *value, || self.0.load())
         }
         /// Copies into it.
         #[track_caller]
         pub fn store(&self, value: u64) {
-            kernel::operation("payload store", |()| value, || self.0.store(value))
+            let (at, place) = (Location::caller(), NonNull::from(&self.0));
+            mutant::came_by(at, "payload store");
+            delay::settle(at, "payload store", Holds::Nothing, place.addr().get());
+            let store = move || {
+                // SAFETY: done at once, it is `self`; put off, it lies in the shared memory of this execution, which is kept until
+                // its end.
+                unsafe { place.as_ref() }.store(value);
+            };
+            kernel::operation(
+                "payload store",
+                |()| value,
+                || {
+                    if let Err(store) = delay::put_off(at, "payload store", place.addr().get(), value, store) {
+                        store();
+                    }
+                },
+            )
         }
     }
 
@@ -192,11 +242,13 @@ pub(super) mod cell {
         /// For reading.
         #[track_caller]
         pub fn get(&self) -> *const T {
+            mutant::came_by(Location::caller(), "guarded read");
             kernel::operation("guarded read", |_| 0, || self.0.read())
         }
         /// For writing.
         #[track_caller]
         pub fn get_mut(&self) -> *mut T {
+            mutant::came_by(Location::caller(), "guarded write");
             kernel::operation("guarded write", |_| 0, || self.0.write())
         }
     }
