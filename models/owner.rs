@@ -66,6 +66,54 @@ fn the_same_tid_in_two_namespaces_marks_nobody_alive() {
 }
 
 #[test]
+fn who_dies_after_it_has_attached_leaks_no_slot() {
+    Sweep::new("attach_and_die").victims(&["a"]).preemptions(3, 3).run(|world| {
+        let table = Table::private(1);
+        let attached = Rc::new(Cell::new(false));
+        let (first, again, says) = (table.clone(), table.clone(), Rc::clone(&attached));
+        world
+            .process("a", move || {
+                let me = Attachment::attach(&first).expect("a free slot");
+                says.set(true);
+                // Something to die before.
+                first.dead(me.id());
+                me
+            })
+            .restarts(move || {
+                let me = Attachment::attach(&again).ok();
+                assert!(me.is_some() || !attached.get(), "the dead one's slot was never marked");
+                me
+            });
+        world.process("b", move || table.counts());
+    });
+}
+
+/// `a` leaves and dies; `b` has its TID in another namespace, and then its slot.
+#[test]
+fn who_has_left_and_dies_marks_nobody_who_came_after_it() {
+    Sweep::new("detach_same_tid").victims(&["a"]).preemptions(3, 3).run(|world| {
+        let table = Table::private(1);
+        let (setup, left) = (table.clone(), table.clone());
+        world.process_after(
+            "a",
+            move || Attachment::attach(&setup).expect("a free slot"),
+            move |me| {
+                me.detach().expect("no rights");
+                left.counts();
+            },
+        );
+        let living = Living::default();
+        let (attach, lives) = (table.clone(), Rc::clone(&living));
+        world.process_with_tid("b", 1000, move || move_in(&attach, &lives));
+        world.after(move || {
+            for &id in living.borrow().iter() {
+                assert_eq!(table.dead(id), Some(false), "marked by the death of one who had left");
+            }
+        });
+    });
+}
+
+#[test]
 fn a_slot_is_taken_again_after_a_death_and_its_former_holder_stays_dead() {
     Sweep::new("attach_again").victims(&["a"]).two_deaths().preemptions(3, 2).runs(20_000).run(|world| {
         let table = Table::private(1);

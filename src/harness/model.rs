@@ -22,7 +22,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// Which back end explores: `loom` or `shuttle`.
@@ -241,7 +241,7 @@ impl Sweep {
         };
         mutant::everywhere(run.sweep.delayed, run.sweep.unfenced);
         let result = catch_unwind(AssertUnwindSafe(|| run.sweep_all()));
-        mutant::finish_sweep(run.sweep.name);
+        mutant::finish_sweep(run.sweep.name, &*run.places.lock().unwrap_or_else(PoisonError::into_inner));
         let result = match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(OutOfTime { at })) => Err(Stopped::OutOfTime { at }),

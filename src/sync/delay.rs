@@ -29,9 +29,18 @@ struct Delayed {
     store: Box<dyn FnOnce()>,
 }
 
+/// A store that could be delayed.
+struct Store {
+    process: usize,
+    address: usize,
+    at: &'static Location<'static>,
+}
+
 thread_local! {
     /// Oldest first.
     static DELAYED: RefCell<Vec<Delayed>> = const { RefCell::new(Vec::new()) };
+    /// While sites are noted: the stores that would still be under way, had they been delayed.
+    static UNDER_WAY: RefCell<Vec<Store>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What an operation means for stores that were delayed before it.
@@ -62,7 +71,13 @@ pub(super) fn put_off(
     value: u64,
     store: impl FnOnce() + 'static,
 ) -> Result<(), impl FnOnce()> {
-    let process = kernel::delayer().filter(|_| mutant::delays(at, operation));
+    let process = kernel::delayer();
+    if mutant::are_noted()
+        && let Some(process) = process
+    {
+        UNDER_WAY.with_borrow_mut(|all| all.push(Store { process, address, at }));
+    }
+    let process = process.filter(|_| mutant::delays(at, operation));
     // What is not known to be shared memory may be gone by then.
     let Some(process) = process.filter(|_| address == 0 || kernel::is_shared(address)) else { return Err(store) };
     DELAYED.with_borrow_mut(|all| all.push(Delayed { process, address, value, at, store: Box::new(store) }));
@@ -71,23 +86,37 @@ pub(super) fn put_off(
 
 /// Before an operation at `at` on the word at `address` (0: on none).
 pub(super) fn settle(at: &'static Location<'static>, operation: &'static str, holds: Holds, address: usize) {
+    if mutant::are_noted() {
+        note(at, operation, holds, address);
+    }
     if DELAYED.with_borrow(Vec::is_empty) {
         return;
     }
     let Some(me) = kernel::delayer() else { return };
     let due = DELAYED.with_borrow(|all| {
         let mut mine = all.iter().filter(|delayed| delayed.process == me).peekable();
-        let Some(first) = mine.peek() else { return false };
         match holds {
-            Holds::Always => return true,
-            Holds::Stores if mutant::holds(at, operation, first.at) => return true,
-            Holds::Stores | Holds::Nothing => {}
+            Holds::Always => mine.peek().is_some(),
+            Holds::Stores if mutant::holds(at, operation) => mine.peek().is_some(),
+            Holds::Stores | Holds::Nothing => mine.any(|delayed| address != 0 && delayed.address == address),
         }
-        mine.any(|delayed| address != 0 && delayed.address == address)
     });
     if due {
         settle_all(me);
     }
+}
+
+/// Which stores this would hold back, had they been delayed.
+fn note(at: &'static Location<'static>, operation: &'static str, holds: Holds, address: usize) {
+    let Some(me) = kernel::delayer() else { return };
+    UNDER_WAY.with_borrow_mut(|all| {
+        if holds == Holds::Stores {
+            all.iter().filter(|store| store.process == me).for_each(|store| mutant::held(at, operation, store.at));
+        }
+        all.retain(|store| {
+            store.process != me || holds == Holds::Nothing && (address == 0 || store.address != address)
+        });
+    });
 }
 
 /// Does all that process `me` has put off. Each is a crash point.
@@ -104,9 +133,11 @@ pub(super) fn settle_all(me: usize) {
 /// Process `me` has died: what it had not stored it never will.
 pub(super) fn forget(me: usize) {
     DELAYED.with_borrow_mut(|all| all.retain(|delayed| delayed.process != me));
+    UNDER_WAY.with_borrow_mut(|all| all.retain(|store| store.process != me));
 }
 
 /// A new execution begins.
 pub(super) fn reset() {
     DELAYED.take();
+    UNDER_WAY.take();
 }

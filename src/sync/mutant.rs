@@ -8,8 +8,8 @@
 //! | `OWNERDEAD_UNFENCE=SITE` | what is there holds no store back any more: a compiler fence, or a call to the robust list |
 //!
 //! SITE is `FILE:LINE:COLUMN`. `OWNERDEAD_SITES=FILE` appends a line for each operation that each sweep came by, tab separated:
-//! `sweep test site operation part ordering`; and for each store that was delayed, what ended its delay: `sweep test site operation
-//! held site`. `ci/orderings.sh` puts all this together.
+//! `sweep test site operation part ordering`; and for what would hold a delayed store back, `sweep test site operation held site`, the
+//! last being that of the store; and for where processes died, `sweep test site - died times`. `ci/orderings.sh` puts all this together.
 
 use core::cell::{Cell, RefCell};
 use core::panic::Location;
@@ -132,14 +132,19 @@ pub(super) fn delays(at: &'static Location<'static>, operation: &'static str) ->
     EVERYWHERE.get()[0] == Some(operation) || is(asked().delay.as_ref(), at)
 }
 
-/// Whether what is at `at` ends the delay of the store at `store`, which it would by its nature.
-pub(super) fn holds(
-    at: &'static Location<'static>,
-    operation: &'static str,
-    store: &'static Location<'static>,
-) -> bool {
-    note(at, operation, "held", || store.to_string());
+/// Whether what is at `at` holds delayed stores back, which it does by its nature.
+pub(super) fn holds(at: &'static Location<'static>, operation: &'static str) -> bool {
     EVERYWHERE.get()[1] != Some(operation) && !is(asked().unfence.as_ref(), at)
+}
+
+/// Whether it is written down what a sweep comes by.
+pub(super) fn are_noted() -> bool {
+    asked().sites.is_some()
+}
+
+/// What is at `at` would hold back the store at `store`, had that been delayed.
+pub(super) fn held(at: &'static Location<'static>, operation: &'static str, store: &'static Location<'static>) {
+    note(at, operation, "held", || store.to_string());
 }
 
 /// From here on this thread's sweep delays all stores of operation `delayed`, and no operation `unfenced` holds them back.
@@ -147,14 +152,17 @@ pub(crate) fn everywhere(delayed: Option<&'static str>, unfenced: Option<&'stati
     EVERYWHERE.set([delayed, unfenced]);
 }
 
-/// Writes down what the sweep `name` of this thread came by, if that was asked for.
-pub(crate) fn finish_sweep(name: &str) {
+/// Writes down what the sweep `name` of this thread came by, if that was asked for. `died`: how often processes died where.
+pub(crate) fn finish_sweep<'a>(name: &str, died: impl IntoIterator<Item = (&'a String, &'a u64)>) {
     everywhere(None, None);
     let Some(path) = &asked().sites else { return };
     let test = std::thread::current().name().unwrap_or("").to_owned();
     let mut text = String::new();
     for (file, line, column, operation, part, what) in LINES.take() {
         text += &format!("{name}\t{test}\t{file}:{line}:{column}\t{operation}\t{part}\t{what}\n");
+    }
+    for (site, count) in died {
+        text += &format!("{name}\t{test}\t{site}\t-\tdied\t{count}\n");
     }
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     // One write: several sweeps append to the same file.
