@@ -22,10 +22,18 @@
 //! and told that index; `changed`, a word differed. A step without an arrow brings nobody back. After `/` comes what it
 //! brings under a kernel that tests the whole pending word, where that is something else.
 
-mod cases;
+/// Each script is a test: of the real kernel, or of the simulated one.
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident: $text:literal)*) => {
+        $($(#[$doc])* #[test] fn $name() { super::run(stringify!($name), $text); })*
+    };
+}
+
+mod deaths;
 mod language;
 #[cfg(not(any(loom, shuttle)))]
 mod real;
+mod sleeps;
 
 #[cfg(any(loom, shuttle))]
 use super::kernel::scripts::run;
