@@ -160,3 +160,29 @@ pub(super) fn waits<'a>(
     };
     sleep.iter().map(wait).collect()
 }
+
+// That a script can fail, on either kernel.
+
+#[test]
+#[should_panic(expected = "expected a, found in the last")]
+fn a_word_that_is_not_as_its_script_says_fails_it() {
+    run("wrong", "a sets x a\n a links x\n a dies\n x is a");
+}
+
+#[test]
+#[should_panic(expected = "expected nobody, found in the last")]
+fn a_sleeper_that_is_back_and_should_not_be_fails_it() {
+    run("wrong", "a pends x\n b sleeps x=0\n a dies\n x is 0");
+}
+
+#[test]
+#[should_panic(expected = "expected c by 0, found in the last")]
+fn a_sleeper_that_is_not_back_and_should_be_fails_it() {
+    run("wrong", "a pends x\n b sleeps x=0\n c sleeps x=0\n a dies -> c by 0\n x is 0");
+}
+
+#[test]
+#[should_panic(expected = "what is in `y` at the end?")]
+fn a_script_that_does_not_look_at_a_word_in_the_end_is_none() {
+    run("wrong", "a sets x 1\n a sets y 1\n x is 1");
+}
