@@ -241,6 +241,18 @@ scripts! {
         a dies -> b by 0
         x is D|W"
 
+    a_pending_node_behind_another_on_the_list_is_walked_once: "
+        a sets x a|W
+        a links x
+        a sets y a
+        a links y
+        a pends node x
+        b sleeps x=a|W
+        c sleeps x=a|W
+        a dies -> b by 0
+        x is D|W
+        y is D"
+
     /// They are two entries: what counts is the address, not the word.
     a_listed_word_that_is_pending_by_another_address_is_walked_twice: "
         a sets x a|W

@@ -39,7 +39,7 @@ mod sleeps;
 use super::kernel::scripts::run;
 use super::robust::{List, Node};
 use super::shm::Shared;
-use super::{atomic::AtomicU64, atomic::Ordering::Relaxed};
+use super::{atomic::AtomicU64, atomic::Ordering::AcqRel};
 use super::{futex, futex::Wait, futex::Woken};
 pub(super) use language::{Deed, Script, Step, Value};
 #[cfg(not(any(loom, shuttle)))]
@@ -117,7 +117,10 @@ impl Actor {
     /// Links nodes, sets words, and so on; what ends a process or makes one is for its stage. What a wake says.
     pub(super) fn act(&mut self, deed: &Deed, words: &[Shared<AtomicU64>], tid: impl Fn(usize) -> u32) -> Option<u32> {
         match *deed {
-            Deed::Sets(word, ref value) => words[word].store(value.with(tid), Relaxed),
+            // A swap, not a store: two stores that nothing orders, as loom sees it, could come in either order.
+            Deed::Sets(word, ref value) => {
+                words[word].swap(value.with(tid), AcqRel);
+            }
             Deed::Links(word, times) => {
                 for _ in 0..times {
                     if self.node(word, false).is_none() {

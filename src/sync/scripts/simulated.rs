@@ -3,7 +3,10 @@
 
 use super::{Body, queue, reset, run_again, switching, take_off, transcript, with};
 use super::{Kill, State, Variant, When, add_process, finish, futex_wait, futex_wake, live, now, read};
-use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release},
+};
 use crate::sync::futex::{Wait, Woken, Word};
 use crate::sync::rt;
 use crate::sync::scripts::{Actor, Came, Deed, Script, Stage, Step, play, waits};
@@ -110,7 +113,7 @@ impl Stage for Simulated {
             kill(actor);
         } else {
             let turn = &self.common.turns[actor];
-            turn.store(line as u64 + 1, Relaxed);
+            turn.store(line as u64 + 1, Release);
             futex_wake(Word::Low(turn), 1);
         }
         self.until_all_are_quiet();
@@ -141,7 +144,7 @@ fn act(me: usize, script: &Script, common: &Common) -> ! {
     let mut actor = core::mem::ManuallyDrop::new(Actor::new());
     let mut last = 0;
     loop {
-        let turn = common.turns[me].load(Relaxed);
+        let turn = common.turns[me].load(Acquire);
         if turn == last {
             futex_wait(&[Wait { word: Word::Low(&common.turns[me]), expected: last as u32 }], 0, None);
             continue;
