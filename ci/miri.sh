@@ -9,5 +9,5 @@ if ! cargo +nightly miri --version >/dev/null 2>&1; then
     echo 'miri: not run: it needs `rustup +nightly component add miri rust-src`'
     exit 3
 fi
-cargo +nightly miri test --lib || { echo 'miri: FAILED'; exit 1; }
+cargo +nightly miri test --lib -- --skip sync::scripts || { echo 'miri: FAILED'; exit 1; }
 echo 'miri: passed'

@@ -4,6 +4,7 @@
 use ownerdead::harness::model::{Sweep, World};
 use ownerdead::lock::{Guard, LockError, LockTimeoutError, RobustMutex, TryLockError};
 use ownerdead::owner::Attachment;
+use ownerdead::sync::kernel::Variant;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -105,6 +106,14 @@ fn two_exclude_each_other_and_no_sleeper_is_forgotten() {
 }
 
 #[test]
+fn two_exclude_each_other_under_an_older_kernel_too() {
+    let sweep = Sweep::new("mutex_two_older_kernel").kernel(Variant::WholeWordTest);
+    sweep.victims(&["a", "b"]).preemptions(4, 3).run(|world| {
+        everybody_locks(world, &["a", "b"]);
+    });
+}
+
+#[test]
 fn three_with_one_death() {
     Sweep::new("mutex_three").victims(&["a"]).preemptions(2, 1).run(|world| {
         everybody_locks(world, &["a", "b", "c"]);
@@ -149,6 +158,15 @@ fn everybody_wants_what_a_has(world: &mut World, others: &[&'static str]) {
 #[test]
 fn one_that_was_woken_and_dies_leaves_nobody_asleep() {
     Sweep::new("mutex_two_deaths").victims(&["a", "b"]).two_deaths().preemptions(2, 1).runs(8_000).run(|world| {
+        everybody_wants_what_a_has(world, &["b", "c"]);
+    });
+}
+
+/// The gate is always 0, so that both tests of a pending word come to the same.
+#[test]
+fn one_that_was_woken_and_dies_leaves_nobody_asleep_under_an_older_kernel() {
+    let sweep = Sweep::new("mutex_two_deaths_older_kernel").kernel(Variant::WholeWordTest);
+    sweep.victims(&["a", "b"]).two_deaths().preemptions(1, 1).runs(8_000).run(|world| {
         everybody_wants_what_a_has(world, &["b", "c"]);
     });
 }

@@ -14,7 +14,7 @@
 //! `OWNERDEAD_UNFENCE` (see `ci/orderings.sh`).
 
 use super::report::{Line, State};
-use crate::sync::kernel::{self, Body, DeathPlace, Kill, When};
+use crate::sync::kernel::{self, Body, DeathPlace, Kill, Variant, When};
 use crate::sync::{mutant, rt};
 use core::cell::RefCell;
 use core::time::Duration;
@@ -119,6 +119,7 @@ pub struct Sweep {
     delayed: Option<&'static str>,
     unfenced: Option<&'static str>,
     only: Option<String>,
+    kernel: Variant,
 }
 
 impl Sweep {
@@ -135,6 +136,7 @@ impl Sweep {
             delayed: None,
             unfenced: None,
             only: None,
+            kernel: Variant::default(),
         }
     }
 
@@ -186,6 +188,12 @@ impl Sweep {
     /// Explores with these deaths alone, in the notation of `OWNERDEAD_KILL`.
     pub fn only(mut self, deaths: &str) -> Self {
         self.only = Some(deaths.to_owned());
+        self
+    }
+
+    /// The kernel below is of this kind.
+    pub fn kernel(mut self, variant: Variant) -> Self {
+        self.kernel = variant;
         self
     }
 
@@ -369,7 +377,7 @@ impl Run {
         let names = Arc::new(Mutex::new(Vec::new()));
         let (build, found) = (Arc::clone(&self.build), Arc::clone(&names));
         let looked = rt::explore(self.rt_limits(0, 1), move || {
-            kernel::reset(&[]);
+            kernel::reset(&[], Variant::default());
             let mut world = World::default();
             build(&mut world);
             *found.lock().expect("one thread") =
@@ -396,12 +404,12 @@ impl Run {
         let runs =
             (if self.limits.full { 10 * sweep.runs } else { sweep.runs }) / if kills.is_empty() { 1 } else { 20 };
         let (build, places) = (Arc::clone(&self.build), Arc::clone(&self.places));
-        let (kills_inside, time_may_pass) = (kills.to_vec(), sweep.time_may_pass);
+        let (kills_inside, time_may_pass, variant) = (kills.to_vec(), sweep.time_may_pass, sweep.kernel);
         let counts = Arc::new(Mutex::new(Found::default()));
         let counted = Arc::clone(&counts);
         let explored = catch_unwind(AssertUnwindSafe(|| {
             rt::explore(self.rt_limits(preemptions, runs.max(1)), move || {
-                let deaths = execute(&*build, &kills_inside, time_may_pass);
+                let deaths = execute(&*build, &kills_inside, time_may_pass, variant);
                 let mut found = counted.lock().expect("one thread");
                 found.deaths += deaths.len() as u64;
                 found.both += u64::from(deaths.len() > 1);
@@ -532,8 +540,8 @@ struct Found {
 }
 
 /// One execution: builds the world, runs its processes to their ends, looks at what must hold. Where processes died.
-fn execute(build: &dyn Fn(&mut World), kills: &[Kill], time_may_pass: bool) -> Vec<DeathPlace> {
-    kernel::reset(kills);
+fn execute(build: &dyn Fn(&mut World), kills: &[Kill], time_may_pass: bool, variant: Variant) -> Vec<DeathPlace> {
+    kernel::reset(kills, variant);
     let mut world = World::default();
     build(&mut world);
     let kept: Rc<RefCell<Vec<Box<dyn Any>>>> = Rc::default();

@@ -9,7 +9,8 @@
 //!
 //! **What it cannot do.** It needs glibc's robust list and 4 KiB pages. A core dump is written before the kernel marks the
 //! word. If the thread's robust list is broken by somebody else (a robust mutex unmapped while held, or more than 2048
-//! entries in front of ours), the kernel stops before it reaches ours and the death is not noticed.
+//! entries in front of ours), the kernel stops before it reaches ours and the death is not noticed. Nor is an `exec` by a thread
+//! that is not its process's first: the kernel gives it the first one's TID, and then looks for that in its life word.
 //!
 //! ```text
 //! life word   63 ........ 32 31      30         29 ............ 0

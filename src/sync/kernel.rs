@@ -3,11 +3,12 @@
 //! It runs under loom and under shuttle alike. Both run all model threads of an execution as coroutines on one OS thread and
 //! switch only inside their own operations, so what is kept here (a plain `RefCell`) is never seen half changed.
 //!
-//! What it does as Linux does (kernel/futex): a sleep on several words compares and queues them one by one in the order
-//! given, and takes itself off them one by one; it reports the last word that it was woken through; a waiter that was woken
-//! through one word stays on the queues of the others until it runs, and may eat a wake there. When a process dies, its
-//! robust list is walked from the front, then the pending operation: a word whose TID bits are the dead one's becomes
-//! OWNER_DIED, keeping WAITERS, and if WAITERS was set *one* sleeper is woken; a pending word that names no TID wakes one.
+//! What it does as Linux does (kernel/futex), and `scripts` holds against a real one: a sleep on several words compares and
+//! queues them one by one in the order given, and takes itself off them one by one; it reports the last word that it was woken
+//! through; a waiter that was woken through one word stays on the queues of the others until it runs, and may eat a wake there.
+//! When a process dies, its robust list is walked from the front, 2048 entries at most, then the pending operation, unless that
+//! entry was on the list: a word whose TID bits are the dead one's becomes OWNER_DIED, keeping WAITERS, and if WAITERS was set
+//! *one* sleeper is woken; a pending word that names no TID wakes one, or under an older kernel ([`Variant`]) one that is 0.
 //!
 //! What it does on purpose otherwise: a process that has finished stays alive and idle, since an exit walk would hide lost
 //! wake-ups; time stands still until nobody can run, and then jumps to the next deadline; if there is none, somebody sleeps
@@ -28,8 +29,25 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
+#[cfg(test)]
+#[path = "scripts/simulated.rs"]
+pub(super) mod scripts;
+
 /// More operations than this in one life of a process is a loop that does not end.
 const MOST_OPERATIONS: u32 = 20_000;
+
+/// The kernel walks no more of a list than this: what is older is left alone.
+const LIST_LIMIT: usize = 2048;
+
+/// What a kernel asks of the pending word of a dead one, which does not name it, before it wakes a sleeper there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Variant {
+    /// That it names no TID; whatever else is in it. Linux since 6.2, and the stable kernels that took over the change.
+    #[default]
+    OwnerTest,
+    /// That the whole half is 0: where WAITERS or OWNER_DIED is left in it, nobody is woken. Older kernels.
+    WholeWordTest,
+}
 
 /// A death to come: which process, in which of its lives, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +98,13 @@ struct Event {
     at: &'static Location<'static>,
 }
 
+/// A pending operation. The kernel tells entries apart by address, and a word that is named without its node has one of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Pending {
+    pub(super) word: NonNull<AtomicU64>,
+    pub(super) node: bool,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Running,
@@ -95,7 +120,7 @@ struct Process {
     sleeps: u32,
     /// Front first.
     list: Vec<NonNull<AtomicU64>>,
-    pending: Option<NonNull<AtomicU64>>,
+    pending: Option<Pending>,
     state: State,
     thread: Option<rt::Thread>,
     dying: bool,
@@ -107,6 +132,7 @@ struct Process {
 
 #[derive(Default)]
 struct Kernel {
+    variant: Variant,
     processes: Vec<Process>,
     queues: HashMap<Queue, VecDeque<(usize, usize)>>,
     now: Duration,
@@ -255,13 +281,13 @@ pub(super) fn futex_wait(waits: &[Wait<'_>], _primary: usize, deadline: Option<D
     }
     log("futex_waitv: asleep", waits.len() as u64, at);
     let kill = with(|kernel| Kill { process: me, life: kernel.processes[me].life, when: When::Asleep(sleep) });
-    if with(|kernel| kernel.kills.contains(&kill)) {
-        // Each look at a word lets others run, so that the death falls before, between and after their wakes.
-        leave(me, waits);
-        with(|kernel| strike(kernel, kill, "futex_waitv", at));
-        resume_unwind(Box::new(Death));
-    }
     loop {
+        if with(|kernel| kernel.kills.contains(&kill)) {
+            // Each look at a word lets others run, so that the death falls before, between and after their wakes.
+            leave(me, waits);
+            with(|kernel| strike(kernel, kill, "futex_waitv", at));
+            resume_unwind(Box::new(Death));
+        }
         let (woken, late) = with(|kernel| {
             let process = &kernel.processes[me];
             (process.woken.contains(&true), process.deadline.is_some_and(|deadline| deadline <= kernel.now))
@@ -293,25 +319,30 @@ pub(super) fn futex_wake(word: Word<'_>, count: u32) -> u32 {
 #[track_caller]
 fn wake(word: Word<'_>, count: u32) -> u32 {
     read(word);
-    let mut woken = 0;
-    while woken < count {
-        let Some((process, index)) = with(|kernel| kernel.queues.get_mut(&queue(word)).and_then(VecDeque::pop_front))
-        else {
-            break;
-        };
-        with(|kernel| kernel.processes[process].woken[index] = true);
-        run_again(process);
-        woken += 1;
-    }
-    woken
+    let woken = with(|kernel| take_off(kernel, queue(word), count));
+    woken.iter().for_each(|&process| run_again(process));
+    woken.len() as u32
+}
+
+/// Takes up to `count` sleepers off a queue, under its lock: nobody goes off it by himself meanwhile. Who they are.
+fn take_off(kernel: &mut Kernel, queue: Queue, count: u32) -> Vec<usize> {
+    let Some(queue) = kernel.queues.get_mut(&queue) else { return Vec::new() };
+    let first = queue.len().min(count as usize);
+    let take = |(process, index): (usize, usize)| {
+        kernel.processes[process].woken[index] = true;
+        process
+    };
+    queue.drain(..first).map(take).collect()
 }
 
 fn run_again(process: usize) {
     let thread = with(|kernel| {
         let process = &mut kernel.processes[process];
-        let was_asleep = process.state == State::Asleep;
+        if process.state != State::Asleep {
+            return None;
+        }
         process.state = State::Running;
-        process.thread.clone().filter(|_| was_asleep)
+        process.thread.clone()
     });
     if let Some(thread) = thread {
         switching(|| thread.unpark());
@@ -347,11 +378,10 @@ fn nobody_left() {
 }
 
 #[track_caller]
-pub(super) fn set_pending(word: Option<&AtomicU64>) {
+pub(super) fn set_pending(pending: Option<Pending>) {
     let at = Location::caller();
-    let what = if word.is_some() { "pending set" } else { "pending cleared" };
-    let word = word.map(NonNull::from);
-    robust_store(what, at, move |process| process.pending = word);
+    let what = if pending.is_some() { "pending set" } else { "pending cleared" };
+    robust_store(what, at, move |process| process.pending = pending);
 }
 
 #[track_caller]
@@ -412,7 +442,11 @@ fn handle_death(word: NonNull<AtomicU64>, tid: u32, pending: bool) {
     loop {
         let low = seen as u32;
         if low & TID_MASK != tid {
-            if pending && low & TID_MASK == 0 {
+            let tested = match with(|kernel| kernel.variant) {
+                Variant::OwnerTest => low & TID_MASK,
+                Variant::WholeWordTest => low,
+            };
+            if pending && tested == 0 {
                 wake(Word::Low(word), 1);
             }
             return;
@@ -435,11 +469,12 @@ fn exit_walk(me: usize) {
         let process = &mut kernel.processes[me];
         (process.tid, core::mem::take(&mut process.list), process.pending.take())
     });
-    for &word in list.iter().filter(|&&word| Some(word) != pending) {
+    let also_pending = pending.filter(|pending| pending.node).map(|pending| pending.word);
+    for &word in list.iter().take(LIST_LIMIT).filter(|&&word| Some(word) != also_pending) {
         handle_death(word, tid, false);
     }
-    if let Some(word) = pending {
-        handle_death(word, tid, true);
+    if let Some(pending) = pending {
+        handle_death(pending.word, tid, true);
     }
 }
 
@@ -460,12 +495,12 @@ pub fn dying() -> bool {
 }
 
 /// Starts an execution: an empty world, in which `kills` will strike.
-pub(crate) fn reset(kills: &[Kill]) {
+pub(crate) fn reset(kills: &[Kill], variant: Variant) {
     CURRENT.set(None);
     delay::reset();
     // What the last execution left (after a failure) is dropped with `over` set.
     with(|kernel| kernel.over = true);
-    let fresh = Kernel { kills: kills.to_vec(), ..Kernel::default() };
+    let fresh = Kernel { kills: kills.to_vec(), variant, ..Kernel::default() };
     drop(with(|kernel| core::mem::replace(kernel, fresh)));
 }
 

@@ -44,6 +44,8 @@ pub(crate) mod rt;
 
 pub mod futex;
 pub mod payload;
+#[cfg(test)]
+mod scripts;
 pub mod shm;
 
 /// Atomic integers and fences, with the names and meanings of [`core::sync::atomic`].

@@ -59,34 +59,40 @@ fn bounded(now: Duration, bound: Duration, deadline: Option<Duration>) -> Durati
 }
 
 fn wait_several(waits: &[Wait<'_>], primary: usize, now: Duration, deadline: Option<Duration>) -> Woken {
+    match waitv(waits, Some(bounded(now, LOOK_AGAIN, deadline))) {
+        Ok(index) => Woken::By(index),
+        Err(libc::ENOSYS | libc::EPERM) => {
+            NO_WAITV.store(true, Ordering::Relaxed);
+            let until = bounded(now, SINGLE_BOUND, deadline);
+            wait_one(&waits[primary], until).map_or(Woken::Changed, |()| Woken::By(primary))
+        }
+        // EAGAIN: a value differed. EINTR, ETIMEDOUT: look again.
+        Err(_) => Woken::Changed,
+    }
+}
+
+/// `futex_waitv(2)`: the index that it was woken through, or the error's number.
+pub(in crate::sync) fn waitv(waits: &[Wait<'_>], until: Option<Duration>) -> Result<usize, i32> {
     let mut waiters = [Waiter { value: 0, address: 0, flags: FUTEX2_SIZE_U32, reserved: 0 }; MAX_WAITS];
     for (waiter, wait) in waiters.iter_mut().zip(waits) {
         waiter.value = wait.expected.into();
         waiter.address = address(wait.word) as u64;
     }
-    let until = timespec(bounded(now, LOOK_AGAIN, deadline));
-    // SAFETY: `waiters` and `until` are valid for the call; the addresses are of live 32-bit words, which the kernel only
-    // reads. `waits.len()` is at most MAX_WAITS, by zip it names only filled entries.
+    let until = until.map(timespec);
+    let until = until.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+    // SAFETY: `waiters` and `until`, which is null for "no end", are valid for the call; the addresses are of live 32-bit words,
+    // which the kernel only reads. `waits.len()` is at most MAX_WAITS, by zip it names only filled entries.
     let woken = unsafe {
         libc::syscall(
             libc::SYS_futex_waitv,
             waiters.as_ptr(),
             waits.len().min(MAX_WAITS),
             0,
-            &until,
+            until,
             libc::CLOCK_MONOTONIC,
         )
     };
-    if woken >= 0 {
-        return Woken::By(woken as usize);
-    }
-    if matches!(errno(), libc::ENOSYS | libc::EPERM) {
-        NO_WAITV.store(true, Ordering::Relaxed);
-        let until = bounded(now, SINGLE_BOUND, deadline);
-        return wait_one(&waits[primary], until).map_or(Woken::Changed, |()| Woken::By(primary));
-    }
-    // EAGAIN: a value differed. EINTR, ETIMEDOUT: look again.
-    Woken::Changed
+    usize::try_from(woken).map_err(|_| errno())
 }
 
 fn wait_one(wait: &Wait<'_>, until: Duration) -> Option<()> {
@@ -111,6 +117,18 @@ pub(in crate::sync) fn wake(word: Word<'_>, count: u32) -> u32 {
     // SAFETY: FUTEX_WAKE reads nothing through the address; it only names the queue.
     let woken = unsafe { libc::syscall(libc::SYS_futex, address(word), libc::FUTEX_WAKE, count.min(i32::MAX as u32)) };
     u32::try_from(woken).unwrap_or(0)
+}
+
+/// `FUTEX_WAKE_OP`: one sleeper of each, under the locks of both queues, so that one who sleeps on both is woken through both.
+/// How many. The low half of `second` is to be 0.
+#[cfg(test)]
+pub(in crate::sync) fn wake_both(first: &super::atomic::AtomicU64, second: &super::atomic::AtomicU64) -> u32 {
+    /// Adds 0 to the second word, and wakes there if it was 0.
+    const ADD_0_IF_0: u32 = (libc::FUTEX_OP_ADD as u32) << 28 | (libc::FUTEX_OP_CMP_EQ as u32) << 24;
+    let (first, second) = (address(Word::Low(first)), address(Word::Low(second)));
+    // SAFETY: the addresses are of live atomics; the kernel's addition to the second is atomic, and changes nothing.
+    let woken = unsafe { libc::syscall(libc::SYS_futex, first, libc::FUTEX_WAKE_OP, 1, 1usize, second, ADD_0_IF_0) };
+    u32::try_from(woken).expect("FUTEX_WAKE_OP")
 }
 
 fn errno() -> i32 {

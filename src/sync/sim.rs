@@ -294,7 +294,7 @@ pub(super) mod robust {
         /// Names `word` as the operation under way.
         #[track_caller]
         pub fn set_pending(&self, word: &AtomicU64) {
-            kernel::set_pending(Some(word));
+            kernel::set_pending(Some(kernel::Pending { word: word.into(), node: false }));
         }
         /// No operation is under way.
         #[track_caller]
@@ -325,7 +325,7 @@ pub(super) mod robust {
         /// The pending operation while the process takes its slot.
         #[track_caller]
         pub fn set_pending(&self) {
-            kernel::set_pending(Some(&self.word));
+            kernel::set_pending(Some(kernel::Pending { word: (&*self.word).into(), node: true }));
         }
         /// Puts the word at the front of the list.
         #[track_caller]
