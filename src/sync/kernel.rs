@@ -15,6 +15,7 @@
 
 use super::atomic::AtomicU64;
 use super::futex::{Wait, Woken, Word};
+use super::log::{self, Event, Order, Value};
 use super::robust::{OWNER_DIED, TID_MASK, WAITERS};
 use super::rt;
 use core::cell::{Cell, RefCell};
@@ -71,13 +72,6 @@ pub struct DeathPlace {
 }
 
 type Queue = (usize, u8);
-
-struct Event {
-    process: usize,
-    what: &'static str,
-    value: u64,
-    at: &'static Location<'static>,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -143,17 +137,40 @@ pub(crate) fn switching<R>(f: impl FnOnce() -> R) -> R {
 
 /// One shared operation: a crash point, then the operation, then its line in the log.
 #[track_caller]
-pub(super) fn operation<R>(what: &'static str, value: impl FnOnce(&R) -> u64, f: impl FnOnce() -> R) -> R {
+pub(super) fn operation<R>(
+    what: &'static str,
+    order: Order,
+    value: impl FnOnce(&R) -> Value,
+    f: impl FnOnce() -> R,
+) -> R {
     let at = Location::caller();
     step(what, at);
     let result = switching(f);
-    log(what, value(&result), at);
+    record(what, order, value(&result), at);
     result
 }
 
-fn log(what: &'static str, value: u64, at: &'static Location<'static>) {
+fn record(what: &'static str, order: Order, value: Value, at: &'static Location<'static>) {
     if let Some(process) = CURRENT.get() {
-        with(|kernel| kernel.log.push(Event { process, what, value, at }));
+        with(|kernel| kernel.record(process, what, order, value, at));
+    }
+}
+
+fn log(what: &'static str, value: Value, at: &'static Location<'static>) {
+    record(what, Order::None, value, at);
+}
+
+impl Kernel {
+    fn record(
+        &mut self,
+        process: usize,
+        what: &'static str,
+        order: Order,
+        value: Value,
+        at: &'static Location<'static>,
+    ) {
+        let life = self.processes[process].life;
+        self.log.push(Event { process, life, what, order, value, at });
     }
 }
 
@@ -187,7 +204,7 @@ fn strike(kernel: &mut Kernel, kill: Kill, operation: &'static str, at: &'static
     if planned {
         kernel.processes[kill.process].dying = true;
         kernel.deaths.push(DeathPlace { kill, operation, at });
-        kernel.log.push(Event { process: kill.process, what: "KILLED", value: 0, at });
+        kernel.record(kill.process, "KILLED", Order::None, Value::Nothing, at);
     }
     planned
 }
@@ -245,12 +262,12 @@ pub(super) fn futex_wait(waits: &[Wait<'_>], _primary: usize, deadline: Option<D
     });
     for (index, wait) in waits.iter().enumerate() {
         if read(wait.word) != wait.expected {
-            log("futex_waitv: differs", index as u64, at);
+            log("futex_waitv: differs", Value::Is(index as u64), at);
             return leave(me, &waits[..index]).map_or(Woken::Changed, Woken::By);
         }
         with(|kernel| kernel.queues.entry(queue(wait.word)).or_default().push_back((me, index)));
     }
-    log("futex_waitv: asleep", waits.len() as u64, at);
+    log("futex_waitv: asleep", Value::Is(waits.len() as u64), at);
     let kill = with(|kernel| Kill { process: me, life: kernel.processes[me].life, when: When::Asleep(sleep) });
     if with(|kernel| kernel.kills.contains(&kill)) {
         // Each look at a word lets others run, so that the death falls before, between and after their wakes.
@@ -265,7 +282,7 @@ pub(super) fn futex_wait(waits: &[Wait<'_>], _primary: usize, deadline: Option<D
         });
         if woken || late {
             let result = leave(me, waits).map_or(Woken::TimedOut, Woken::By);
-            log("futex_waitv: back", 0, at);
+            log("futex_waitv: back", Value::Nothing, at);
             return result;
         }
         with(|kernel| kernel.processes[me].state = State::Asleep);
@@ -281,7 +298,7 @@ pub(super) fn futex_wake(word: Word<'_>, count: u32) -> u32 {
     let at = Location::caller();
     step("futex_wake", at);
     let woken = wake(word, count);
-    log("futex_wake", woken.into(), at);
+    log("futex_wake", Value::Is(woken.into()), at);
     woken
 }
 
@@ -348,7 +365,7 @@ pub(super) fn set_pending(word: Option<&AtomicU64>) {
     step(what, at);
     let me = CURRENT.get().expect("only a process has a robust list");
     with(|kernel| kernel.processes[me].pending = word.map(NonNull::from));
-    log(what, 0, at);
+    log(what, Value::Nothing, at);
 }
 
 #[track_caller]
@@ -357,7 +374,7 @@ pub(super) fn link(word: &AtomicU64) {
     step("robust link", at);
     let me = CURRENT.get().expect("only a process has a robust list");
     with(|kernel| kernel.processes[me].list.insert(0, NonNull::from(word)));
-    log("robust link", 0, at);
+    log("robust link", Value::Nothing, at);
 }
 
 #[track_caller]
@@ -366,7 +383,7 @@ pub(super) fn unlink(word: &AtomicU64) {
     step("robust unlink", at);
     let me = CURRENT.get().expect("only a process has a robust list");
     with(|kernel| kernel.processes[me].list.retain(|&entry| entry != NonNull::from(word)));
-    log("robust unlink", 0, at);
+    log("robust unlink", Value::Nothing, at);
 }
 
 /// Keeps shared memory until the execution is over.
@@ -504,17 +521,29 @@ pub(crate) fn finish() -> (Duration, Vec<DeathPlace>) {
     CURRENT.set(None);
     with(|kernel| {
         kernel.over = true;
-        (kernel.now, core::mem::take(&mut kernel.deaths))
+        (kernel.now, kernel.deaths.clone())
     })
 }
 
-/// What happened in this execution so far, a line for each operation.
+/// What happened in this execution so far: a table with a line for each operation, and a sentence for each death.
 pub(crate) fn transcript() -> String {
     with(|kernel| {
-        let mut text = format!("{:>5}  {:<10} {:<22} {:>18}  source\n", "step", "process", "operation", "value");
-        for (step, event) in kernel.log.iter().enumerate() {
-            let name = kernel.processes[event.process].name;
-            let _ = writeln!(text, "{step:>5}  {name:<10} {:<22} {:>#18x}  {}", event.what, event.value, event.at);
+        let name = |process: usize| kernel.processes[process].name;
+        let mut text = log::table(&kernel.log, name);
+        let _ = writeln!(text, "\n{} steps in all, in the order in which they happened.", kernel.log.len());
+        for DeathPlace { kill, operation, at } in &kernel.deaths {
+            let process = log::in_life(name(kill.process), kill.life);
+            let _ = match kill.when {
+                When::Before(number) => {
+                    writeln!(text, "`{process}` was killed just before its operation {number}, `{operation}` at {at}.")
+                }
+                When::Asleep(number) => {
+                    writeln!(text, "`{process}` was killed in its sleep {number}, `{operation}` at {at}.")
+                }
+            };
+        }
+        if kernel.deaths.is_empty() {
+            text += "Nobody was killed.\n";
         }
         text
     })

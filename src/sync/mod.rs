@@ -27,6 +27,8 @@ use os as backend;
 #[cfg(any(loom, shuttle))]
 pub mod kernel;
 #[cfg(any(loom, shuttle))]
+mod log;
+#[cfg(any(loom, shuttle))]
 pub(crate) mod mutant;
 #[cfg(any(loom, shuttle))]
 mod sim;

@@ -1,8 +1,9 @@
 //! The model back end: each operation is a crash point, runs on the scheduler's own type, and is written to the log.
 
-use super::{kernel, mutant, rt};
+use super::{kernel, log, mutant, rt};
 
 pub(super) mod atomic {
+    use super::log::{Order, Value};
     use super::mutant::{self, Part};
     use super::{kernel, rt};
     use core::panic::Location;
@@ -45,17 +46,20 @@ pub(super) mod atomic {
                 #[track_caller]
                 pub fn load(&self, order: Ordering) -> $int {
                     let order = ordering("load", order);
-                    kernel::operation("load", |value: &$int| u64::from(*value), || self.0.load(order))
+                    let read = |value: &$int| Value::Is(u64::from(*value));
+                    kernel::operation("load", Order::One(order), read, || self.0.load(order))
                 }
                 #[track_caller]
                 pub fn store(&self, value: $int, order: Ordering) {
                     let order = ordering("store", order);
-                    kernel::operation("store", |()| u64::from(value), || self.0.store(value, order))
+                    let written = |_: &()| Value::Is(u64::from(value));
+                    kernel::operation("store", Order::One(order), written, || self.0.store(value, order))
                 }
                 #[track_caller]
                 pub fn swap(&self, value: $int, order: Ordering) -> $int {
                     let order = ordering("swap", order);
-                    kernel::operation("swap", |_| u64::from(value), || self.0.swap(value, order))
+                    let change = |old: &$int| Value::Changed(u64::from(*old), u64::from(value));
+                    kernel::operation("swap", Order::One(order), change, || self.0.swap(value, order))
                 }
                 #[track_caller]
                 pub fn compare_exchange(
@@ -66,8 +70,11 @@ pub(super) mod atomic {
                     failure: Ordering,
                 ) -> Result<$int, $int> {
                     let (success, failure) = orderings("compare_exchange", success, failure);
-                    let seen = |result: &Result<$int, $int>| u64::from(result.map_or_else(|seen| seen, |_| new));
-                    kernel::operation("compare_exchange", seen, || {
+                    let seen = |result: &Result<$int, $int>| match *result {
+                        Ok(old) => Value::Changed(u64::from(old), u64::from(new)),
+                        Err(found) => Value::Differs(u64::from(found), u64::from(current)),
+                    };
+                    kernel::operation("compare_exchange", Order::Two(success, failure), seen, || {
                         self.0.compare_exchange(current, new, success, failure)
                     })
                 }
@@ -80,8 +87,11 @@ pub(super) mod atomic {
                     failure: Ordering,
                 ) -> Result<$int, $int> {
                     let (success, failure) = orderings("compare_exchange_weak", success, failure);
-                    let seen = |result: &Result<$int, $int>| u64::from(result.map_or_else(|seen| seen, |_| new));
-                    kernel::operation("compare_exchange_weak", seen, || {
+                    let seen = |result: &Result<$int, $int>| match *result {
+                        Ok(old) => Value::Changed(u64::from(old), u64::from(new)),
+                        Err(found) => Value::Differs(u64::from(found), u64::from(current)),
+                    };
+                    kernel::operation("compare_exchange_weak", Order::Two(success, failure), seen, || {
                         if rt::spuriously() {
                             return Err(self.0.load(failure));
                         }
@@ -91,22 +101,26 @@ pub(super) mod atomic {
                 #[track_caller]
                 pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {
                     let order = ordering("fetch_add", order);
-                    kernel::operation("fetch_add", |old| u64::from(*old), || self.0.fetch_add(value, order))
+                    let change = |old: &$int| Value::Changed(u64::from(*old), u64::from(old.wrapping_add(value)));
+                    kernel::operation("fetch_add", Order::One(order), change, || self.0.fetch_add(value, order))
                 }
                 #[track_caller]
                 pub fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
                     let order = ordering("fetch_sub", order);
-                    kernel::operation("fetch_sub", |old| u64::from(*old), || self.0.fetch_sub(value, order))
+                    let change = |old: &$int| Value::Changed(u64::from(*old), u64::from(old.wrapping_sub(value)));
+                    kernel::operation("fetch_sub", Order::One(order), change, || self.0.fetch_sub(value, order))
                 }
                 #[track_caller]
                 pub fn fetch_and(&self, value: $int, order: Ordering) -> $int {
                     let order = ordering("fetch_and", order);
-                    kernel::operation("fetch_and", |old| u64::from(*old), || self.0.fetch_and(value, order))
+                    let change = |old: &$int| Value::Changed(u64::from(*old), u64::from(*old & value));
+                    kernel::operation("fetch_and", Order::One(order), change, || self.0.fetch_and(value, order))
                 }
                 #[track_caller]
                 pub fn fetch_or(&self, value: $int, order: Ordering) -> $int {
                     let order = ordering("fetch_or", order);
-                    kernel::operation("fetch_or", |old| u64::from(*old), || self.0.fetch_or(value, order))
+                    let change = |old: &$int| Value::Changed(u64::from(*old), u64::from(*old | value));
+                    kernel::operation("fetch_or", Order::One(order), change, || self.0.fetch_or(value, order))
                 }
                 /// The newest value, for the kernel: a compare-and-swap that never succeeds. It conflicts with every operation on
                 /// the word, so the explorer tries it before and after each, and nothing can come between it and the next
@@ -136,7 +150,7 @@ pub(super) mod atomic {
     #[track_caller]
     pub fn fence(order: Ordering) {
         let order = ordering("fence", order);
-        kernel::operation("fence", |()| 0, || rt::fence(order))
+        kernel::operation("fence", Order::One(order), |()| Value::Nothing, || rt::fence(order))
     }
 
     /// See [`core::sync::atomic::compiler_fence`]. A model runs the source as written, so there is nothing to do.
@@ -144,6 +158,7 @@ pub(super) mod atomic {
 }
 
 pub(super) mod cell {
+    use super::log::{Order, Value};
     use super::{kernel, rt};
 
     /// Eight bytes of payload; each copy is a crash point, and loom reports races.
@@ -165,12 +180,12 @@ pub(super) mod cell {
         /// Copies it out.
         #[track_caller]
         pub fn load(&self) -> u64 {
-            kernel::operation("payload load", |value| *value, || self.0.load())
+            kernel::operation("payload load", Order::None, |value| Value::Is(*value), || self.0.load())
         }
         /// Copies into it.
         #[track_caller]
         pub fn store(&self, value: u64) {
-            kernel::operation("payload store", |()| value, || self.0.store(value))
+            kernel::operation("payload store", Order::None, |()| Value::Is(value), || self.0.store(value))
         }
     }
 
@@ -192,12 +207,12 @@ pub(super) mod cell {
         /// For reading.
         #[track_caller]
         pub fn get(&self) -> *const T {
-            kernel::operation("guarded read", |_| 0, || self.0.read())
+            kernel::operation("guarded read", Order::None, |_| Value::Nothing, || self.0.read())
         }
         /// For writing.
         #[track_caller]
         pub fn get_mut(&self) -> *mut T {
-            kernel::operation("guarded write", |_| 0, || self.0.write())
+            kernel::operation("guarded write", Order::None, |_| Value::Nothing, || self.0.write())
         }
     }
 

@@ -1,0 +1,96 @@
+//! What happened in an execution, and how a person reads it: a line for each operation.
+//!
+//! An event is written for each operation of millions of executions, and read in one of them; so it holds names and numbers,
+//! and nothing is made into text before somebody asks.
+
+use core::fmt;
+use core::panic::Location;
+use core::sync::atomic::Ordering;
+
+/// What an operation was asked to order.
+#[derive(Clone, Copy)]
+pub(super) enum Order {
+    /// It is no atomic operation.
+    None,
+    /// A load, a store, a read-modify-write, a fence.
+    One(Ordering),
+    /// A compare-and-swap: if it succeeds, and if it fails.
+    Two(Ordering, Ordering),
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => Ok(()),
+            Self::One(order) => write!(f, "{order:?}"),
+            Self::Two(success, failure) => write!(f, "{success:?}/{failure:?}"),
+        }
+    }
+}
+
+/// What an operation found or left.
+#[derive(Clone, Copy)]
+pub(super) enum Value {
+    /// Nothing that is worth a word.
+    Nothing,
+    /// It was read, written, or is how many.
+    Is(u64),
+    /// It was the first, and is now the second.
+    Changed(u64, u64),
+    /// A compare-and-swap that failed: it found the first, and wanted the second.
+    Differs(u64, u64),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Nothing => Ok(()),
+            Self::Is(value) => write!(f, "{value:#x}"),
+            Self::Changed(old, new) => write!(f, "{old:#x} -> {new:#x}"),
+            Self::Differs(found, wanted) if found == wanted => write!(f, "failed: {found:#x}, for no reason"),
+            Self::Differs(found, wanted) => write!(f, "failed: {found:#x}, not {wanted:#x}"),
+        }
+    }
+}
+
+/// One line of the log.
+pub(super) struct Event {
+    pub(super) process: usize,
+    pub(super) life: u32,
+    pub(super) what: &'static str,
+    pub(super) order: Order,
+    pub(super) value: Value,
+    pub(super) at: &'static Location<'static>,
+}
+
+/// A process in one of its lives, as `OWNERDEAD_KILL` writes it.
+pub(super) fn in_life(name: &str, life: u32) -> String {
+    if life > 0 { format!("{name}#{life}") } else { name.to_owned() }
+}
+
+/// All of `log`, in order, as a table.
+pub(super) fn table(log: &[Event], name: impl Fn(usize) -> &'static str) -> String {
+    let head = ["step", "process", "operation", "ordering", "value", "source"].map(str::to_owned);
+    let rows = log.iter().enumerate().map(|(step, event)| {
+        let process = in_life(name(event.process), event.life);
+        let (what, order, value) = (event.what.to_owned(), event.order.to_string(), event.value.to_string());
+        [step.to_string(), process, what, order, value, event.at.to_string()]
+    });
+    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let [step, rest @ .., source] = row;
+        text += &format!("{step:>0$}", widths[0]);
+        for (cell, width) in rest.iter().zip(&widths[1..]) {
+            text += &format!("  {cell:<width$}");
+        }
+        text += &format!("  {source}\n");
+    }
+    text
+}
