@@ -22,10 +22,12 @@ use core::cell::{Cell, RefCell};
 use core::panic::Location;
 use core::ptr::NonNull;
 use core::time::Duration;
+pub(crate) use log::Misfit;
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// More operations than this in one life of a process is a loop that does not end.
@@ -106,6 +108,8 @@ struct Kernel {
     kills: Vec<Kill>,
     deaths: Vec<DeathPlace>,
     log: Vec<Event>,
+    /// Of a replay: the steps that must come.
+    expected: Option<Rc<[String]>>,
     /// While the main thread sets a process up, its operations are no crash points.
     setting_up: bool,
     /// The shared memory of this execution.
@@ -117,6 +121,7 @@ struct Kernel {
 thread_local! {
     static KERNEL: RefCell<Kernel> = RefCell::default();
     static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
+    static EXPECTED: RefCell<Option<Rc<[String]>>> = const { RefCell::new(None) };
 }
 
 fn with<R>(f: impl FnOnce(&mut Kernel) -> R) -> R {
@@ -170,6 +175,9 @@ impl Kernel {
         at: &'static Location<'static>,
     ) {
         let life = self.processes[process].life;
+        if let Some(expected) = &self.expected {
+            log::check(expected, self.log.len(), self.processes[process].name, life, what);
+        }
         self.log.push(Event { process, life, what, order, value, at });
     }
 }
@@ -452,7 +460,8 @@ pub(crate) fn reset(kills: &[Kill]) {
     CURRENT.set(None);
     // What the last execution left (after a failure) is dropped with `over` set.
     with(|kernel| kernel.over = true);
-    let fresh = Kernel { kills: kills.to_vec(), ..Kernel::default() };
+    let expected = EXPECTED.with_borrow(Clone::clone);
+    let fresh = Kernel { kills: kills.to_vec(), expected, ..Kernel::default() };
     drop(with(|kernel| core::mem::replace(kernel, fresh)));
 }
 
@@ -547,6 +556,30 @@ pub(crate) fn transcript() -> String {
         }
         text
     })
+}
+
+/// The steps of this execution so far, each as `process operation`.
+pub(crate) fn trace() -> Vec<String> {
+    with(|kernel| {
+        let step = |event: &Event| log::step(kernel.processes[event.process].name, event.life, event.what);
+        kernel.log.iter().map(step).collect()
+    })
+}
+
+/// How many processes died in this execution.
+pub(crate) fn deaths() -> u64 {
+    with(|kernel| kernel.deaths.len() as u64)
+}
+
+/// How many steps there were so far.
+#[cfg(shuttle)]
+pub(crate) fn steps() -> usize {
+    with(|kernel| kernel.log.len())
+}
+
+/// This thread's executions have to take these steps, as [`trace`] gave them, or they end with a [`Misfit`].
+pub(crate) fn expect(steps: Option<Vec<String>>) {
+    EXPECTED.set(steps.map(Rc::from));
 }
 
 /// Names of the processes, by index.

@@ -6,6 +6,7 @@
 use core::fmt;
 use core::panic::Location;
 use core::sync::atomic::Ordering;
+use std::panic::resume_unwind;
 
 /// What an operation was asked to order.
 #[derive(Clone, Copy)]
@@ -93,4 +94,22 @@ pub(super) fn table(log: &[Event], name: impl Fn(usize) -> &'static str) -> Stri
         text += &format!("  {source}\n");
     }
     text
+}
+
+/// How a replay tells one step from another: not by value, ordering or line, which a change of the code may well change.
+pub(super) fn step(process: &str, life: u32, what: &str) -> String {
+    format!("{} {what}", in_life(process, life))
+}
+
+/// The payload of a panic: this execution is not the one that was to be replayed. It bypasses the panic hook.
+pub(crate) struct Misfit(pub(crate) String);
+
+/// Ends a replay whose step is another than it was. What comes after the last step that is known is not judged.
+pub(super) fn check(expected: &[String], number: usize, process: &str, life: u32, what: &str) {
+    let now = step(process, life, what);
+    if let Some(then) = expected.get(number)
+        && *then != now
+    {
+        resume_unwind(Box::new(Misfit(format!("step {number} was `{then}`, and is `{now}` now"))));
+    }
 }

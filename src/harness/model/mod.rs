@@ -12,7 +12,10 @@
 //! the sleep of number N; `process#1` for a restarted one; two of them separated by a comma: explore with these deaths alone),
 //! `OWNERDEAD_SEED` (shuttle), `OWNERDEAD_BUDGET` (seconds that a sweep may take), `OWNERDEAD_SITES` and `OWNERDEAD_WEAKEN` (see
 //! `ci/orderings.sh`).
+mod failure;
 mod plan;
+mod quiet;
+mod replay;
 mod sweep;
 
 pub use sweep::Sweep;

@@ -2,8 +2,9 @@
 
 use super::super::report::{Line, State};
 use super::plan::{deaths_of, name_kill};
+use super::replay::{Asked, Replay};
 use super::{World, execute};
-use crate::sync::kernel::{self, Kill, When};
+use crate::sync::kernel::{self, DeathPlace, Kill, When};
 use crate::sync::{mutant, rt};
 use core::time::Duration;
 use std::any::Any;
@@ -14,7 +15,7 @@ use std::time::Instant;
 
 /// A model and how far to sweep it.
 pub struct Sweep {
-    name: &'static str,
+    pub(super) name: &'static str,
     victims: Vec<&'static str>,
     deaths: usize,
     preemptions: usize,
@@ -73,11 +74,17 @@ impl Sweep {
     /// # Panics
     /// If an execution violates something (with its interleaving and how to repeat it), or the sweep could not be finished.
     pub fn run(self, build: impl Fn(&mut World) + Send + Sync + 'static) {
-        let (mut run, result) = self.explore(build);
+        let asked = Replay::asked(self.name);
+        if let Some(Asked::Another(other)) = &asked {
+            println!("{}: not explored, since OWNERDEAD_REPLAY is for the sweep `{other}` of this test", self.name);
+            return;
+        }
+        let (mut run, result) = self.explore(asked, build);
         let covered = run.covered();
         match result {
             Ok(()) => run.emit(State::Pass, 0, &covered),
             Err(Stopped::OutOfTime { at }) => run.out_of_time(&at),
+            Err(Stopped::Misfit(why)) => run.misfit(&why),
             Err(Stopped::Violation(payload)) => {
                 run.emit(State::Fail, 1, message(&*payload));
                 resume_unwind(payload);
@@ -90,7 +97,8 @@ impl Sweep {
     /// # Panics
     /// If nothing was found, or the sweep ran out of its time before.
     pub fn finds(self, build: impl Fn(&mut World) + Send + Sync + 'static) -> String {
-        let (mut run, result) = self.explore(build);
+        let asked = Replay::asked(self.name);
+        let (mut run, result) = self.explore(asked, build);
         match result {
             Ok(()) => {
                 let text = format!("found nothing, where something is known to be wrong; {}", run.covered());
@@ -98,6 +106,7 @@ impl Sweep {
                 panic!("{}: {text}", run.sweep.name);
             }
             Err(Stopped::OutOfTime { at }) => run.out_of_time(&at),
+            Err(Stopped::Misfit(why)) => run.misfit(&why),
             Err(Stopped::Violation(payload)) => {
                 let found = message(&*payload).to_owned();
                 run.emit(State::Pass, 0, &format!("found, as it should: {found}"));
@@ -106,7 +115,15 @@ impl Sweep {
         }
     }
 
-    fn explore(self, build: impl Fn(&mut World) + Send + Sync + 'static) -> (Run, Result<(), Stopped>) {
+    fn explore(
+        self,
+        asked: Option<Asked>,
+        build: impl Fn(&mut World) + Send + Sync + 'static,
+    ) -> (Run, Result<(), Stopped>) {
+        let replayed = match asked {
+            Some(Asked::This(replay)) => Some(replay),
+            _ => None,
+        };
         let mut run = Run {
             limits: Limits::from_environment(),
             started: Instant::now(),
@@ -116,23 +133,27 @@ impl Sweep {
             deaths: 0,
             points: 0,
             spoke: Instant::now(),
+            replayed,
             sweep: self,
         };
-        let result = catch_unwind(AssertUnwindSafe(|| run.sweep_all()));
-        mutant::finish_sweep(run.sweep.name);
-        let result = match result {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(OutOfTime { at })) => Err(Stopped::OutOfTime { at }),
-            Err(payload) => Err(Stopped::Violation(payload)),
+        let result = if let Some(replay) = run.replayed.clone() {
+            run.replay(&replay)
+        } else {
+            match catch_unwind(AssertUnwindSafe(|| run.sweep_all())) {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(OutOfTime { at })) => Err(Stopped::OutOfTime { at }),
+                Err(payload) => Err(Stopped::Violation(payload)),
+            }
         };
+        mutant::finish_sweep(run.sweep.name);
         (run, result)
     }
 }
 
-struct Limits {
+pub(super) struct Limits {
     full: bool,
     budget: Duration,
-    seed: u64,
+    pub(super) seed: u64,
     only: Option<String>,
 }
 
@@ -158,33 +179,39 @@ struct OutOfTime {
 }
 
 /// Why a sweep did not get to its end.
-enum Stopped {
-    OutOfTime { at: String },
+pub(super) enum Stopped {
+    OutOfTime {
+        at: String,
+    },
+    /// An execution that was to be replayed is not there any more.
+    Misfit(String),
     Violation(Box<dyn Any + Send>),
 }
 
 /// What a panic said.
-fn message(payload: &(dyn Any + Send)) -> &str {
+pub(super) fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message")
 }
 
-struct Run {
-    sweep: Sweep,
-    limits: Limits,
+pub(super) struct Run {
+    pub(super) sweep: Sweep,
+    pub(super) limits: Limits,
     started: Instant,
     build: Arc<dyn Fn(&mut World) + Send + Sync>,
     places: Arc<Mutex<BTreeMap<String, u64>>>,
-    executions: u64,
-    deaths: u64,
+    pub(super) executions: u64,
+    pub(super) deaths: u64,
     points: u64,
     spoke: Instant,
+    /// It is this execution alone.
+    replayed: Option<Replay>,
 }
 
 impl Run {
     fn sweep_all(&mut self) -> Result<(), OutOfTime> {
         if let Some(only) = self.limits.only.clone() {
-            self.explore(&self.parse(&only))?;
+            self.explore(&self.parse("OWNERDEAD_KILL", &only))?;
             return Ok(());
         }
         self.explore(&[])?;
@@ -246,7 +273,7 @@ impl Run {
     fn processes(&self) -> Vec<(&'static str, bool)> {
         let names = Arc::new(Mutex::new(Vec::new()));
         let (build, found) = (Arc::clone(&self.build), Arc::clone(&names));
-        let looked = rt::explore(self.rt_limits(0, 1), move || {
+        let look: rt::Execution = Arc::new(move || {
             kernel::reset(&[]);
             let mut world = World::default();
             build(&mut world);
@@ -254,6 +281,7 @@ impl Run {
                 world.processes.iter().map(|process| (process.name, process.again.is_some())).collect();
             kernel::finish();
         });
+        let looked = rt::explore(self.rt_limits(0, 1), look);
         assert!(looked.is_ok(), "building the world alone ran out of time");
         // Cloned out of the lock: the closure that shares it is still alive.
         #[allow(clippy::let_and_return, reason = "the guard must not outlive `names`")]
@@ -266,6 +294,16 @@ impl Run {
         rt::Limits::new(preemptions, runs, self.limits.seed, until)
     }
 
+    /// What is executed with these deaths; where processes died is the concern of `note`.
+    pub(super) fn execution(
+        &self,
+        kills: &[Kill],
+        note: impl Fn(Vec<DeathPlace>) + Send + Sync + 'static,
+    ) -> rt::Execution {
+        let (build, kills, time_may_pass) = (Arc::clone(&self.build), kills.to_vec(), self.sweep.time_may_pass);
+        Arc::new(move || note(execute(&*build, &kills, time_may_pass)))
+    }
+
     /// Explores every execution with these deaths.
     fn explore(&mut self, kills: &[Kill]) -> Result<Found, OutOfTime> {
         let sweep = &self.sweep;
@@ -273,27 +311,24 @@ impl Run {
         let preemptions = more + if kills.is_empty() { sweep.preemptions } else { sweep.preemptions_with_deaths };
         let runs =
             (if self.limits.full { 10 * sweep.runs } else { sweep.runs }) / if kills.is_empty() { 1 } else { 20 };
-        let (build, places) = (Arc::clone(&self.build), Arc::clone(&self.places));
-        let (kills_inside, time_may_pass) = (kills.to_vec(), sweep.time_may_pass);
-        let counts = Arc::new(Mutex::new(Found::default()));
+        let (places, counts) = (Arc::clone(&self.places), Arc::new(Mutex::new(Found::default())));
         let counted = Arc::clone(&counts);
-        let explored = catch_unwind(AssertUnwindSafe(|| {
-            rt::explore(self.rt_limits(preemptions, runs.max(1)), move || {
-                let deaths = execute(&*build, &kills_inside, time_may_pass);
-                let mut found = counted.lock().expect("one thread");
-                found.deaths += deaths.len() as u64;
-                found.both += u64::from(deaths.len() > 1);
-                let mut places = places.lock().expect("one thread");
-                for death in deaths {
-                    *places.entry(death.at.to_string()).or_default() += 1;
-                }
-            })
-        }));
+        let execution = self.execution(kills, move |deaths| {
+            let mut found = counted.lock().expect("one thread");
+            found.deaths += deaths.len() as u64;
+            found.both += u64::from(deaths.len() > 1);
+            let mut places = places.lock().expect("one thread");
+            for death in deaths {
+                *places.entry(death.at.to_string()).or_default() += 1;
+            }
+        });
+        let limits = self.rt_limits(preemptions, runs.max(1));
+        let explored = catch_unwind(AssertUnwindSafe(|| rt::explore(limits, execution)));
         let text = kills.iter().map(|kill| name_kill(kernel::name(kill.process), kill)).collect::<Vec<_>>().join(",");
         let explored = match explored {
             Ok(explored) => explored,
             Err(payload) => {
-                self.explain(&text);
+                self.explain(kills, &text, limits, message(&*payload));
                 resume_unwind(payload);
             }
         };
@@ -310,20 +345,8 @@ impl Run {
             .map_err(|ran| OutOfTime { at: format!("deaths [{text}] after {ran} executions of them") })
     }
 
-    /// What happened, for a person, and the command that repeats it.
-    fn explain(&self, kill: &str) {
-        eprintln!("\n{}: the interleaving that violates it, under {}:\n", self.sweep.name, rt::NAME);
-        eprintln!("{}", kernel::transcript());
-        let test = std::thread::current().name().unwrap_or("").to_owned();
-        eprintln!(
-            "to repeat it: OWNERDEAD_KILL={kill:?} OWNERDEAD_SEED={} RUSTFLAGS=\"--cfg {}\" cargo test --release -- --exact \
-             --nocapture {test}",
-            self.limits.seed,
-            rt::NAME
-        );
-    }
-
-    fn parse(&self, text: &str) -> Vec<Kill> {
+    /// `from` is where `text` came from.
+    pub(super) fn parse(&self, from: &str, text: &str) -> Vec<Kill> {
         let names = self.processes();
         let parse = |one: &str| {
             let (name, at) = one.split_once('@')?;
@@ -342,10 +365,17 @@ impl Run {
         kills
             .map(|one| {
                 parse(one).unwrap_or_else(|| {
-                    panic!("OWNERDEAD_KILL={text:?}: expected process@operation or process@sN, processes {names:?}")
+                    panic!("{from}={text:?}: expected process@operation or process@sN, processes {names:?}")
                 })
             })
             .collect()
+    }
+
+    /// Reports that an execution was to be replayed which is not there any more.
+    fn misfit(&self, why: &str) -> ! {
+        let text = format!("OWNERDEAD_REPLAY: the schedule does not fit this code any more: {why}");
+        self.emit(State::Incomplete, 0, &text);
+        panic!("{}: {text}", self.sweep.name)
     }
 
     /// Reports that the budget ended it.
@@ -356,6 +386,9 @@ impl Run {
     }
 
     fn covered(&self) -> String {
+        if let Some(replay) = &self.replayed {
+            return format!("replayed 1 execution, which violates nothing; it was: {}", replay.violated);
+        }
         let places = self.places.lock().map(|places| places.len()).unwrap_or(0);
         let more = usize::from(self.limits.full);
         let bound =
