@@ -455,14 +455,19 @@ pub fn dying() -> bool {
     std::thread::panicking() || with(|kernel| kernel.over || CURRENT.get().is_some_and(|me| kernel.processes[me].dying))
 }
 
-/// Starts an execution: an empty world, in which `kills` will strike.
-pub(crate) fn reset(kills: &[Kill]) {
+/// Starts an execution: an empty world, in which nobody dies.
+pub(crate) fn reset() {
     CURRENT.set(None);
     // What the last execution left (after a failure) is dropped with `over` set.
     with(|kernel| kernel.over = true);
     let expected = EXPECTED.with_borrow(Clone::clone);
-    let fresh = Kernel { kills: kills.to_vec(), expected, ..Kernel::default() };
+    let fresh = Kernel { expected, ..Kernel::default() };
     drop(with(|kernel| core::mem::replace(kernel, fresh)));
+}
+
+/// These deaths will strike.
+pub(crate) fn plan(kills: Vec<Kill>) {
+    with(|kernel| kernel.kills = kills);
 }
 
 /// Adds a process. `tid` need not be unique: two PID namespaces may have the same.

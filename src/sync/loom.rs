@@ -150,6 +150,11 @@ pub(crate) fn replay(schedule: &str, scratch: &Path, execution: &Execution) -> R
     }
 }
 
+/// loom takes no schedule from outside.
+pub(crate) fn run_bytes(_bytes: &[u8], _execution: &Execution) {
+    panic!("bytes drive shuttle alone: build with RUSTFLAGS=\"--cfg shuttle\"");
+}
+
 /// Throws [`Enough`] where execution `most + 1` would begin.
 fn check_at_most(most: usize, builder: &Builder, execution: Execution) {
     BEGAN.set(0);

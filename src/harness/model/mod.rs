@@ -12,6 +12,7 @@
 //! the sleep of number N; `process#1` for a restarted one; two of them separated by a comma: explore with these deaths alone),
 //! `OWNERDEAD_SEED` (shuttle), `OWNERDEAD_BUDGET` (seconds that a sweep may take), `OWNERDEAD_SITES` and `OWNERDEAD_WEAKEN` (see
 //! `ci/orderings.sh`).
+mod bytes;
 mod failure;
 mod plan;
 mod quiet;
@@ -108,10 +109,11 @@ impl World {
     }
 }
 /// One execution: builds the world, runs its processes to their ends, looks at what must hold. Where processes died.
-fn execute(build: &dyn Fn(&mut World), kills: &[Kill], time_may_pass: bool) -> Vec<DeathPlace> {
-    kernel::reset(kills);
+fn execute(build: &dyn Fn(&mut World), plan: &dyn Fn(&World) -> Vec<Kill>, time_may_pass: bool) -> Vec<DeathPlace> {
+    kernel::reset();
     let mut world = World::default();
     build(&mut world);
+    kernel::plan(plan(&world));
     let kept: Rc<RefCell<Vec<Box<dyn Any>>>> = Rc::default();
     let threads: Vec<_> = world
         .processes

@@ -1,7 +1,7 @@
 //! The sweep: which deaths are explored, and what is said of it.
 
 use super::super::report::{Line, State};
-use super::plan::{deaths_of, name_kill};
+use super::plan::{deaths_of, name_kills};
 use super::replay::{Asked, Replay};
 use super::{World, execute};
 use crate::sync::kernel::{self, DeathPlace, Kill, When};
@@ -16,12 +16,12 @@ use std::time::Instant;
 /// A model and how far to sweep it.
 pub struct Sweep {
     pub(super) name: &'static str,
-    victims: Vec<&'static str>,
-    deaths: usize,
+    pub(super) victims: Vec<&'static str>,
+    pub(super) deaths: usize,
     preemptions: usize,
     preemptions_with_deaths: usize,
     runs: usize,
-    time_may_pass: bool,
+    pub(super) time_may_pass: bool,
 }
 
 impl Sweep {
@@ -274,7 +274,7 @@ impl Run {
         let names = Arc::new(Mutex::new(Vec::new()));
         let (build, found) = (Arc::clone(&self.build), Arc::clone(&names));
         let look: rt::Execution = Arc::new(move || {
-            kernel::reset(&[]);
+            kernel::reset();
             let mut world = World::default();
             build(&mut world);
             *found.lock().expect("one thread") =
@@ -301,7 +301,7 @@ impl Run {
         note: impl Fn(Vec<DeathPlace>) + Send + Sync + 'static,
     ) -> rt::Execution {
         let (build, kills, time_may_pass) = (Arc::clone(&self.build), kills.to_vec(), self.sweep.time_may_pass);
-        Arc::new(move || note(execute(&*build, &kills, time_may_pass)))
+        Arc::new(move || note(execute(&*build, &|_| kills.clone(), time_may_pass)))
     }
 
     /// Explores every execution with these deaths.
@@ -324,7 +324,7 @@ impl Run {
         });
         let limits = self.rt_limits(preemptions, runs.max(1));
         let explored = catch_unwind(AssertUnwindSafe(|| rt::explore(limits, execution)));
-        let text = kills.iter().map(|kill| name_kill(kernel::name(kill.process), kill)).collect::<Vec<_>>().join(",");
+        let text = name_kills(kills);
         let explored = match explored {
             Ok(explored) => explored,
             Err(payload) => {
