@@ -22,13 +22,15 @@ use core::cell::{Cell, RefCell};
 use core::panic::Location;
 use core::ptr::NonNull;
 use core::time::Duration;
-pub(crate) use log::Misfit;
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+
+mod told;
+pub(crate) use told::*;
 
 /// More operations than this in one life of a process is a loop that does not end.
 const MOST_OPERATIONS: u32 = 20_000;
@@ -353,7 +355,8 @@ fn nobody_left() {
         let Some(next) = sleepers.iter().filter_map(|&p| kernel.processes[p].deadline).min() else {
             let mut text = String::from("lost wake-up: nobody is left to wake");
             for process in sleepers.iter().map(|&p| &kernel.processes[p]) {
-                let _ = write!(text, " `{}` (asleep at {})", process.name, process.asleep_at.expect("asleep"));
+                let at = log::place(process.asleep_at.expect("asleep"));
+                let _ = write!(text, " `{}` (asleep at {at})", process.name);
             }
             panic!("{text}");
         };
@@ -537,57 +540,4 @@ pub(crate) fn finish() -> (Duration, Vec<DeathPlace>) {
         kernel.over = true;
         (kernel.now, kernel.deaths.clone())
     })
-}
-
-/// What happened in this execution so far: a table with a line for each operation, and a sentence for each death.
-pub(crate) fn transcript() -> String {
-    with(|kernel| {
-        let name = |process: usize| kernel.processes[process].name;
-        let mut text = log::table(&kernel.log, name);
-        let _ = writeln!(text, "\n{} steps in all, in the order in which they happened.", kernel.log.len());
-        for DeathPlace { kill, operation, at } in &kernel.deaths {
-            let process = log::in_life(name(kill.process), kill.life);
-            let _ = match kill.when {
-                When::Before(number) => {
-                    writeln!(text, "`{process}` was killed just before its operation {number}, `{operation}` at {at}.")
-                }
-                When::Asleep(number) => {
-                    writeln!(text, "`{process}` was killed in its sleep {number}, `{operation}` at {at}.")
-                }
-            };
-        }
-        if kernel.deaths.is_empty() {
-            text += "Nobody was killed.\n";
-        }
-        text
-    })
-}
-
-/// The steps of this execution so far, each as `process operation`.
-pub(crate) fn trace() -> Vec<String> {
-    with(|kernel| {
-        let step = |event: &Event| log::step(kernel.processes[event.process].name, event.life, event.what);
-        kernel.log.iter().map(step).collect()
-    })
-}
-
-/// How many processes died in this execution.
-pub(crate) fn deaths() -> u64 {
-    with(|kernel| kernel.deaths.len() as u64)
-}
-
-/// How many steps there were so far.
-#[cfg(shuttle)]
-pub(crate) fn steps() -> usize {
-    with(|kernel| kernel.log.len())
-}
-
-/// This thread's executions have to take these steps, as [`trace`] gave them, or they end with a [`Misfit`].
-pub(crate) fn expect(steps: Option<Vec<String>>) {
-    EXPECTED.set(steps.map(Rc::from));
-}
-
-/// Names of the processes, by index.
-pub(crate) fn name(index: usize) -> &'static str {
-    with(|kernel| kernel.processes.get(index).map_or("?", |process| process.name))
 }

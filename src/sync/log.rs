@@ -64,6 +64,18 @@ pub(super) struct Event {
     pub(super) at: &'static Location<'static>,
 }
 
+/// A place in the source, without the ways in and out of folders that `#[path]` leaves in the names of files.
+pub(super) fn place(at: &Location<'_>) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in at.file().split('/') {
+        match parts.last() {
+            Some(&last) if part == ".." && !matches!(last, ".." | "") => drop(parts.pop()),
+            _ => parts.push(part),
+        }
+    }
+    format!("{}:{}:{}", parts.join("/"), at.line(), at.column())
+}
+
 /// A process in one of its lives, as `OWNERDEAD_KILL` writes it.
 pub(super) fn in_life(name: &str, life: u32) -> String {
     if life > 0 { format!("{name}#{life}") } else { name.to_owned() }
@@ -75,7 +87,7 @@ pub(super) fn table(log: &[Event], name: impl Fn(usize) -> &'static str) -> Stri
     let rows = log.iter().enumerate().map(|(step, event)| {
         let process = in_life(name(event.process), event.life);
         let (what, order, value) = (event.what.to_owned(), event.order.to_string(), event.value.to_string());
-        [step.to_string(), process, what, order, value, event.at.to_string()]
+        [step.to_string(), process, what, order, value, place(event.at)]
     });
     let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
     let mut widths = [0; 6];
@@ -94,6 +106,21 @@ pub(super) fn table(log: &[Event], name: impl Fn(usize) -> &'static str) -> Stri
         text += &format!("  {source}\n");
     }
     text
+}
+
+/// A number for each event at which another process went on than before, and for each death: by who it was, and where both were.
+pub(super) fn novelties(log: &[Event]) -> Vec<u32> {
+    const KILLED: &str = "KILLED";
+    let place = |event: &Event| {
+        let life = event.process as u32 * 2 + event.life;
+        (event.at.line().wrapping_mul(0x9e37_79b1) ^ life.wrapping_mul(0x85eb_ca6b)).rotate_left(11)
+    };
+    let mixed = |one: &Event, other: &Event| (place(one) ^ place(other).rotate_left(16)).wrapping_mul(0xc2b2_ae35) >> 8;
+    let pairs = log.windows(2).filter_map(|pair| match pair {
+        [one, other] if one.process != other.process || other.what == KILLED => Some(mixed(one, other)),
+        _ => None,
+    });
+    pairs.collect()
 }
 
 /// How a replay tells one step from another: not by value, ordering or line, which a change of the code may well change.

@@ -8,6 +8,6 @@ mod worlds;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Some((&which, bytes)) = data.split_first() {
-        worlds::run(which, bytes);
+        ownerdead_fuzz_schedule::run(|| worlds::run(which, bytes));
     }
 });

@@ -10,7 +10,9 @@ use ownerdead::harness::model::Sweep;
 use worlds::textbook::Plant;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    Sweep::new("schedule_textbook").victims(&["a"]).run_bytes(data, |world| {
-        worlds::everybody_locks(world, Plant::Nothing, &["b", "c"], false);
+    ownerdead_fuzz_schedule::run(|| {
+        Sweep::new("schedule_textbook").victims(&["a"]).run_bytes(data, |world| {
+            worlds::everybody_locks(world, Plant::Nothing, &["b", "c"], false);
+        })
     });
 });

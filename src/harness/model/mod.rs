@@ -8,10 +8,17 @@
 //! `incomplete` and the test fails. loom's executions are those with at most so many pre-emptions; shuttle's are a sample; both
 //! are said in the report.
 //!
+//! A violation is told as a table of all operations, with who died where, and leaves a replay file in `ownerdead/replay/` below
+//! cargo's target directory. `OWNERDEAD_REPLAY=FILE` runs exactly that execution again, in the test that the printed command
+//! names. A schedule that does not fit the code any more is said to be that, and is no violation.
+//!
+//! [`Sweep::run_bytes`] runs one execution whose deaths and schedule are a fuzzer's bytes.
+//!
 //! Environment: `OWNERDEAD_TIER` (`quick`, the default, or `full`), `OWNERDEAD_KILL` (`process@operation`, or `process@sN` for
 //! the sleep of number N; `process#1` for a restarted one; two of them separated by a comma: explore with these deaths alone),
-//! `OWNERDEAD_SEED` (shuttle), `OWNERDEAD_BUDGET` (seconds that a sweep may take), `OWNERDEAD_SITES` and `OWNERDEAD_WEAKEN` (see
-//! `ci/orderings.sh`).
+//! `OWNERDEAD_REPLAY` (a replay file: run that execution alone), `OWNERDEAD_SEED` (shuttle), `OWNERDEAD_BUDGET` (seconds that a sweep
+//! may take), `OWNERDEAD_SITES` and `OWNERDEAD_WEAKEN` (see `ci/orderings.sh`).
+
 mod bytes;
 mod failure;
 mod plan;
