@@ -22,9 +22,23 @@ pub struct Checkout {
     pub cargo: OsString,
     /// Names of the test targets.
     pub tests: BTreeSet<String>,
-    /// Names of the fuzz targets; empty without `fuzz/`.
-    pub fuzz: Vec<String>,
+    /// The packages of fuzz targets that are there.
+    pub fuzz: Vec<FuzzPackage>,
 }
+
+/// A package of fuzz targets. All of its targets are built with the same flags.
+#[derive(Debug)]
+pub struct FuzzPackage {
+    /// Where it is, from the root.
+    pub dir: &'static str,
+    /// Whether its targets drive shuttle.
+    pub shuttle: bool,
+    /// Names of the targets that need no feature: those with one are known to fail.
+    pub targets: Vec<String>,
+}
+
+/// Each with whether it drives shuttle.
+const FUZZ_PACKAGES: [(&str, bool); 2] = [("fuzz", false), ("fuzz/schedule", true)];
 
 impl Checkout {
     /// Walks up from the current directory.
@@ -38,12 +52,14 @@ impl Checkout {
         })?;
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let main = Metadata::read(&cargo, &root.join("Cargo.toml"))?;
-        let fuzz_manifest = root.join("fuzz/Cargo.toml");
-        let fuzz = if fuzz_manifest.exists() {
-            Metadata::read(&cargo, &fuzz_manifest)?.targets("bin").collect()
-        } else {
-            Vec::new()
-        };
+        let mut fuzz = Vec::new();
+        for (dir, shuttle) in FUZZ_PACKAGES {
+            let manifest = root.join(dir).join("Cargo.toml");
+            if manifest.exists() {
+                let targets = Metadata::read(&cargo, &manifest)?.targets("bin").collect();
+                fuzz.push(FuzzPackage { dir, shuttle, targets });
+            }
+        }
         Ok(Checkout {
             root: root.to_owned(),
             tests: main.targets("test").collect(),
@@ -92,6 +108,8 @@ struct Package {
 struct Target {
     name: String,
     kind: Vec<String>,
+    #[serde(default, rename = "required-features")]
+    required_features: Vec<String>,
 }
 
 impl Metadata {
