@@ -56,7 +56,7 @@ impl Checkout {
         for (dir, shuttle) in FUZZ_PACKAGES {
             let manifest = root.join(dir).join("Cargo.toml");
             if manifest.exists() {
-                let targets = Metadata::read(&cargo, &manifest)?.targets("bin").collect();
+                let targets = Metadata::read(&cargo, &manifest)?.fuzz_targets();
                 fuzz.push(FuzzPackage { dir, shuttle, targets });
             }
         }
@@ -130,11 +130,29 @@ impl Metadata {
         let all = self.packages.iter().flat_map(|package| &package.targets);
         all.filter(move |target| target.kind.iter().any(|k| k == kind)).map(|target| target.name.clone())
     }
+
+    /// The binaries that need no feature.
+    fn fuzz_targets(&self) -> Vec<String> {
+        let all = self.packages.iter().flat_map(|package| &package.targets);
+        let ours = all.filter(|target| target.kind.iter().any(|k| k == "bin") && target.required_features.is_empty());
+        ours.map(|target| target.name.clone()).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fuzz_target_that_needs_a_feature_is_left_out() {
+        let json = r#"{"target_directory": "/t", "packages": [{"targets": [
+            {"name": "one", "kind": ["bin"]},
+            {"name": "known_to_fail", "kind": ["bin"], "required-features": ["fixture"]},
+            {"name": "shared", "kind": ["lib"]}
+        ]}]}"#;
+        let metadata: Metadata = serde_json::from_str(json).unwrap();
+        assert_eq!(metadata.fuzz_targets(), ["one"]);
+    }
 
     #[test]
     fn package_name_is_read_from_its_own_section() {
