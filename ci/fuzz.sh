@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Budget: SECONDS (default 60) for each fuzz target, after building.
 #
-# The fuzzers, and nothing else. Needs a nightly toolchain and cargo-fuzz; exit code 3 without them.
+# The fuzzers, that of schedules too, and nothing else. Needs a nightly toolchain and cargo-fuzz; exit code 3 without them.
 #
 #   ci/fuzz.sh [SECONDS]
 set -euo pipefail

@@ -54,7 +54,7 @@ report() {
 }
 
 text() {
-    local everywhere=(src models chaos tests fuzz/fuzz_targets examples benches)
+    local everywhere=(src models chaos tests fuzz/fuzz_targets fuzz/schedule/fuzz_targets fuzz/schedule/src examples benches)
     rule 'atomics outside src/sync' \
         '\b(core|std)::(\{[^;]*)?sync::(\{([^;]*[{,\s])?)?atomic\b' "${everywhere[@]}"
     rule 'UnsafeCell outside src/sync' '\bUnsafeCell\b' "${everywhere[@]}"
@@ -94,7 +94,7 @@ self_test() {
     rm -rf "$copy/tree"
     mkdir -p "$copy/tree"
     for place in Cargo.toml Cargo.lock build.rs rustfmt.toml clippy.toml src models chaos tests fuzz/fuzz_targets \
-        examples benches ci; do
+        fuzz/schedule/fuzz_targets fuzz/schedule/src examples benches ci; do
         [[ -e $place ]] && cp -r --parents "$place" "$copy/tree"
     done
     cd "$copy/tree"
@@ -127,6 +127,7 @@ self_test() {
     plant 'cfg!(loom)' examples/planted.rs 'const L: bool = cfg!(loom);' 'cfg(loom), cfg' "${lint[@]}"
     plant 'loom::' models/planted.rs 'fn f() { loom::model(|| {}); }' 'loom::, shuttle::' "${lint[@]}"
     plant 'use shuttle' fuzz/fuzz_targets/planted.rs 'use shuttle as s;' 'loom::, shuttle::' "${lint[@]}"
+    plant 'loom:: in a schedule' fuzz/schedule/src/planted.rs 'fn f() { loom::model(|| {}); }' 'loom::, shuttle::' "${lint[@]}"
     plant 'sync names owner' src/sync/planted.rs 'use crate::owner::Slot;' 'src/sync is below' "${lint[@]}"
     plant 'owner names lock' src/owner/planted.rs 'use crate::lock::RobustMutex;' 'src/owner is below' "${lint[@]}"
     plant 'harness names ring' src/harness/planted.rs 'use crate::{\n    ring::spsc,\n};' 'src/harness is below' "${lint[@]}"

@@ -17,6 +17,7 @@
 use super::atomic::AtomicU64;
 use super::delay::{self, Holds};
 use super::futex::{Wait, Woken, Word};
+use super::log::{self, Event, Order, Value};
 use super::robust::{OWNER_DIED, TID_MASK, WAITERS};
 use super::{mutant, rt};
 use core::cell::{Cell, RefCell};
@@ -27,11 +28,15 @@ use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 
 #[cfg(test)]
 #[path = "scripts/simulated.rs"]
 pub(super) mod scripts;
+
+mod told;
+pub(crate) use told::*;
 
 /// More operations than this in one life of a process is a loop that does not end.
 const MOST_OPERATIONS: u32 = 20_000;
@@ -91,13 +96,6 @@ pub struct DeathPlace {
 
 type Queue = (usize, u8);
 
-struct Event {
-    process: usize,
-    what: &'static str,
-    value: u64,
-    at: &'static Location<'static>,
-}
-
 /// A pending operation. The kernel tells entries apart by address, and a word that is named without its node has one of its own.
 #[derive(Clone, Copy)]
 pub(super) struct Pending {
@@ -139,6 +137,8 @@ struct Kernel {
     kills: Vec<Kill>,
     deaths: Vec<DeathPlace>,
     log: Vec<Event>,
+    /// Of a replay: the steps that must come.
+    expected: Option<Rc<[String]>>,
     /// While the main thread sets a process up, its operations are no crash points.
     setting_up: bool,
     /// The shared memory of this execution.
@@ -150,6 +150,7 @@ struct Kernel {
 thread_local! {
     static KERNEL: RefCell<Kernel> = RefCell::default();
     static CURRENT: Cell<Option<usize>> = const { Cell::new(None) };
+    static EXPECTED: RefCell<Option<Rc<[String]>>> = const { RefCell::new(None) };
 }
 
 fn with<R>(f: impl FnOnce(&mut Kernel) -> R) -> R {
@@ -170,17 +171,43 @@ pub(crate) fn switching<R>(f: impl FnOnce() -> R) -> R {
 
 /// One shared operation: a crash point, then the operation, then its line in the log.
 #[track_caller]
-pub(super) fn operation<R>(what: &'static str, value: impl FnOnce(&R) -> u64, f: impl FnOnce() -> R) -> R {
+pub(super) fn operation<R>(
+    what: &'static str,
+    order: Order,
+    value: impl FnOnce(&R) -> Value,
+    f: impl FnOnce() -> R,
+) -> R {
     let at = Location::caller();
     step(what, at);
     let result = switching(f);
-    log(what, value(&result), at);
+    record(what, order, value(&result), at);
     result
 }
 
-fn log(what: &'static str, value: u64, at: &'static Location<'static>) {
+fn record(what: &'static str, order: Order, value: Value, at: &'static Location<'static>) {
     if let Some(process) = CURRENT.get() {
-        with(|kernel| kernel.log.push(Event { process, what, value, at }));
+        with(|kernel| kernel.record(process, what, order, value, at));
+    }
+}
+
+fn log(what: &'static str, value: Value, at: &'static Location<'static>) {
+    record(what, Order::None, value, at);
+}
+
+impl Kernel {
+    fn record(
+        &mut self,
+        process: usize,
+        what: &'static str,
+        order: Order,
+        value: Value,
+        at: &'static Location<'static>,
+    ) {
+        let life = self.processes[process].life;
+        if let Some(expected) = &self.expected {
+            log::check(expected, self.log.len(), self.processes[process].name, life, what);
+        }
+        self.log.push(Event { process, life, what, order, value, at });
     }
 }
 
@@ -214,7 +241,7 @@ fn strike(kernel: &mut Kernel, kill: Kill, operation: &'static str, at: &'static
     if planned {
         kernel.processes[kill.process].dying = true;
         kernel.deaths.push(DeathPlace { kill, operation, at });
-        kernel.log.push(Event { process: kill.process, what: "KILLED", value: 0, at });
+        kernel.record(kill.process, "KILLED", Order::None, Value::Nothing, at);
     }
     planned
 }
@@ -274,12 +301,12 @@ pub(super) fn futex_wait(waits: &[Wait<'_>], _primary: usize, deadline: Option<D
     });
     for (index, wait) in waits.iter().enumerate() {
         if read(wait.word) != wait.expected {
-            log("futex_waitv: differs", index as u64, at);
+            log("futex_waitv: differs", Value::Is(index as u64), at);
             return leave(me, &waits[..index]).map_or(Woken::Changed, Woken::By);
         }
         with(|kernel| kernel.queues.entry(queue(wait.word)).or_default().push_back((me, index)));
     }
-    log("futex_waitv: asleep", waits.len() as u64, at);
+    log("futex_waitv: asleep", Value::Is(waits.len() as u64), at);
     let kill = with(|kernel| Kill { process: me, life: kernel.processes[me].life, when: When::Asleep(sleep) });
     loop {
         if with(|kernel| kernel.kills.contains(&kill)) {
@@ -294,7 +321,7 @@ pub(super) fn futex_wait(waits: &[Wait<'_>], _primary: usize, deadline: Option<D
         });
         if woken || late {
             let result = leave(me, waits).map_or(Woken::TimedOut, Woken::By);
-            log("futex_waitv: back", 0, at);
+            log("futex_waitv: back", Value::Nothing, at);
             return result;
         }
         with(|kernel| kernel.processes[me].state = State::Asleep);
@@ -312,7 +339,7 @@ pub(super) fn futex_wake(word: Word<'_>, count: u32) -> u32 {
     delay::settle(at, "futex_wake", Holds::Always, 0);
     step("futex_wake", at);
     let woken = wake(word, count);
-    log("futex_wake", woken.into(), at);
+    log("futex_wake", Value::Is(woken.into()), at);
     woken
 }
 
@@ -364,7 +391,8 @@ fn nobody_left() {
         let Some(next) = sleepers.iter().filter_map(|&p| kernel.processes[p].deadline).min() else {
             let mut text = String::from("lost wake-up: nobody is left to wake");
             for process in sleepers.iter().map(|&p| &kernel.processes[p]) {
-                let _ = write!(text, " `{}` (asleep at {})", process.name, process.asleep_at.expect("asleep"));
+                let at = log::place(process.asleep_at.expect("asleep"));
+                let _ = write!(text, " `{}` (asleep at {at})", process.name);
             }
             panic!("{text}");
         };
@@ -408,7 +436,7 @@ fn robust_store(what: &'static str, at: &'static Location<'static>, store: impl 
     if let Err(store) = delay::put_off(at, what, 0, 0, store) {
         store();
     }
-    log(what, 0, at);
+    log(what, Value::Nothing, at);
 }
 
 /// Keeps shared memory, which is at `place`, until the execution is over.
@@ -430,7 +458,7 @@ pub(super) fn delayer() -> Option<usize> {
 pub(super) fn delayed_store(at: &'static Location<'static>, value: u64, store: impl FnOnce()) {
     step("delayed store", at);
     switching(store);
-    log("delayed store", value, at);
+    log("delayed store", Value::Is(value), at);
 }
 
 /// What the kernel does to one word when its thread has ended.
@@ -494,14 +522,20 @@ pub fn dying() -> bool {
     std::thread::panicking() || with(|kernel| kernel.over || CURRENT.get().is_some_and(|me| kernel.processes[me].dying))
 }
 
-/// Starts an execution: an empty world, in which `kills` will strike.
-pub(crate) fn reset(kills: &[Kill], variant: Variant) {
+/// Starts an execution over a kernel of this kind: an empty world, in which nobody dies.
+pub(crate) fn reset(variant: Variant) {
     CURRENT.set(None);
     delay::reset();
     // What the last execution left (after a failure) is dropped with `over` set.
     with(|kernel| kernel.over = true);
-    let fresh = Kernel { kills: kills.to_vec(), variant, ..Kernel::default() };
+    let expected = EXPECTED.with_borrow(Clone::clone);
+    let fresh = Kernel { expected, variant, ..Kernel::default() };
     drop(with(|kernel| core::mem::replace(kernel, fresh)));
+}
+
+/// These deaths will strike.
+pub(crate) fn plan(kills: Vec<Kill>) {
+    with(|kernel| kernel.kills = kills);
 }
 
 /// Adds a process. `tid` need not be unique: two PID namespaces may have the same.
@@ -575,23 +609,6 @@ pub(crate) fn finish() -> (Duration, Vec<DeathPlace>) {
     CURRENT.set(None);
     with(|kernel| {
         kernel.over = true;
-        (kernel.now, core::mem::take(&mut kernel.deaths))
+        (kernel.now, kernel.deaths.clone())
     })
-}
-
-/// What happened in this execution so far, a line for each operation.
-pub(crate) fn transcript() -> String {
-    with(|kernel| {
-        let mut text = format!("{:>5}  {:<10} {:<22} {:>18}  source\n", "step", "process", "operation", "value");
-        for (step, event) in kernel.log.iter().enumerate() {
-            let name = kernel.processes[event.process].name;
-            let _ = writeln!(text, "{step:>5}  {name:<10} {:<22} {:>#18x}  {}", event.what, event.value, event.at);
-        }
-        text
-    })
-}
-
-/// Names of the processes, by index.
-pub(crate) fn name(index: usize) -> &'static str {
-    with(|kernel| kernel.processes.get(index).map_or("?", |process| process.name))
 }

@@ -29,6 +29,8 @@ mod delay;
 #[cfg(any(loom, shuttle))]
 pub mod kernel;
 #[cfg(any(loom, shuttle))]
+mod log;
+#[cfg(any(loom, shuttle))]
 pub(crate) mod mutant;
 #[cfg(any(loom, shuttle))]
 mod sim;

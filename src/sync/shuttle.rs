@@ -1,9 +1,17 @@
 //! shuttle, reduced to what the simulated kernel needs of a scheduler.
 
+#[path = "shuttle_schedule.rs"]
+mod schedule;
+
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
+
+use ::shuttle::scheduler::{PctScheduler, Scheduler};
+use schedule::{Random, Recorder, Schedule};
 
 pub(crate) use ::shuttle::sync::atomic::{AtomicU32, AtomicU64, fence};
 pub(crate) use ::shuttle::thread::{JoinHandle, Thread, current, park};
@@ -77,33 +85,35 @@ impl Limits {
 /// Thrown at the start of an execution when time is up.
 struct OutOfTime;
 
-/// Runs `execution` under `limits.runs` schedules: half of them random, half by PCT with three change points. `Err` with the
-/// number that ran, if time ended it.
-pub(crate) fn explore(limits: Limits, execution: impl Fn() + Send + Sync + 'static) -> Result<u64, u64> {
+/// What the model does.
+pub(crate) type Execution = Arc<dyn Fn() + Send + Sync>;
+
+fn run(scheduler: impl Scheduler + 'static, execution: &Execution) {
     let mut config = ::shuttle::Config::new();
     config.failure_persistence = ::shuttle::FailurePersistence::None;
     config.stack_size = 1 << 18;
     config.max_steps = ::shuttle::MaxSteps::FailAfter(200_000);
+    let execution = Arc::clone(execution);
+    ::shuttle::Runner::new(Recorder(scheduler), config).run(move || execution());
+}
+
+/// Runs `execution` under `limits.runs` schedules: half of them random, half by PCT with three change points. `Err` with the
+/// number that ran, if time ended it.
+pub(crate) fn explore(limits: Limits, execution: Execution) -> Result<u64, u64> {
     let count = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let execution = {
-        let count = Arc::clone(&count);
-        Arc::new(move || {
-            if limits.until.is_some_and(|until| Instant::now() >= until) {
-                resume_unwind(Box::new(OutOfTime));
-            }
-            count.fetch_add(1, Relaxed);
-            execution();
-        })
-    };
+    let counted = Arc::clone(&count);
+    let execution: Execution = Arc::new(move || {
+        if limits.until.is_some_and(|until| Instant::now() >= until) {
+            resume_unwind(Box::new(OutOfTime));
+        }
+        counted.fetch_add(1, Relaxed);
+        execution();
+    });
     let (random, pct) = (limits.runs.div_ceil(2), limits.runs / 2);
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let run = Arc::clone(&execution);
-        let scheduler = ::shuttle::scheduler::RandomScheduler::new_from_seed(limits.seed, random);
-        ::shuttle::Runner::new(scheduler, config.clone()).run(move || run());
+        run(Random::new(limits.seed, random), &execution);
         if pct > 0 {
-            let run = Arc::clone(&execution);
-            let scheduler = ::shuttle::scheduler::PctScheduler::new_from_seed(limits.seed, 3, pct);
-            ::shuttle::Runner::new(scheduler, config).run(move || run());
+            run(PctScheduler::new_from_seed(limits.seed, 3, pct), &execution);
         }
     }));
     let ran = count.load(Relaxed);
@@ -112,6 +122,34 @@ pub(crate) fn explore(limits: Limits, execution: impl Fn() + Send + Sync + 'stat
         Err(payload) if payload.is::<OutOfTime>() => Err(ran),
         Err(payload) => resume_unwind(payload),
     }
+}
+
+/// The schedule of the execution in which the last exploration of this thread failed, as text; shortened, as the second text
+/// says.
+pub(crate) fn failed_schedule(
+    _limits: Limits,
+    _scratch: &Path,
+    execution: &Execution,
+    same: &dyn Fn(&(dyn Any + Send)) -> bool,
+) -> Result<(String, String), String> {
+    let failed = Schedule::recorded();
+    let (short, tries) = schedule::shorten(&failed, |schedule| {
+        catch_unwind(AssertUnwindSafe(|| run(schedule.script(false), execution))).is_err_and(|payload| same(&*payload))
+    });
+    let said = format!("shortened from {} switches to {}, in {tries} tries", failed.switches(), short.switches());
+    Ok((short.to_string(), said))
+}
+
+/// Runs the one execution that `schedule` describes. `Err` if it does not fit.
+pub(crate) fn replay(schedule: &str, _scratch: &Path, execution: &Execution) -> Result<(), String> {
+    let schedule: Schedule = schedule.parse()?;
+    run(schedule.script(true), execution);
+    schedule::misfit().map_or(Ok(()), Err)
+}
+
+/// Runs the one execution that `bytes` describe.
+pub(crate) fn run_bytes(bytes: &[u8], execution: &Execution) {
+    run(schedule::Bytes::new(bytes), execution);
 }
 
 /// What an exploration looks at, for the report.

@@ -1,9 +1,10 @@
 //! The model back end: each operation is a crash point, runs on the scheduler's own type, and is written to the log.
 
-use super::{delay, kernel, mutant, rt};
+use super::{delay, kernel, log, mutant, rt};
 
 pub(super) mod atomic {
     use super::delay::{self, Holds};
+    use super::log::{Order, Value};
     use super::mutant::{self, Part};
     use super::{kernel, rt};
     use core::panic::Location;
@@ -51,11 +52,13 @@ pub(super) mod atomic {
                 #[track_caller]
                 pub fn load(&self, order: Ordering) -> $int {
                     let order = ordering(&self.0, "load", order);
-                    kernel::operation("load", |value: &$int| u64::from(*value), || self.0.load(order))
+                    let read = |value: &$int| Value::Is(u64::from(*value));
+                    kernel::operation("load", Order::One(order), read, || self.0.load(order))
                 }
                 #[track_caller]
                 pub fn store(&self, value: $int, order: Ordering) {
                     let order = ordering(&self.0, "store", order);
+                    let written = |_: &()| Value::Is(u64::from(value));
                     let place = NonNull::from(&self.0);
                     let store = move || {
                         // SAFETY: done at once, it is `self`; put off, it lies in the shared memory of this execution, which is
@@ -63,21 +66,18 @@ pub(super) mod atomic {
                         unsafe { place.as_ref() }.store(value, order);
                     };
                     let at = Location::caller();
-                    kernel::operation(
-                        "store",
-                        |()| u64::from(value),
-                        || {
-                            let put_off = delay::put_off(at, "store", place.addr().get(), value.into(), store);
-                            if let Err(store) = put_off {
-                                store();
-                            }
-                        },
-                    )
+                    kernel::operation("store", Order::One(order), written, || {
+                        let put_off = delay::put_off(at, "store", place.addr().get(), value.into(), store);
+                        if let Err(store) = put_off {
+                            store();
+                        }
+                    })
                 }
                 #[track_caller]
                 pub fn swap(&self, value: $int, order: Ordering) -> $int {
                     let order = ordering(&self.0, "swap", order);
-                    kernel::operation("swap", |_| u64::from(value), || self.0.swap(value, order))
+                    let change = |old: &$int| Value::Changed(u64::from(*old), u64::from(value));
+                    kernel::operation("swap", Order::One(order), change, || self.0.swap(value, order))
                 }
                 #[track_caller]
                 pub fn compare_exchange(
@@ -88,8 +88,11 @@ pub(super) mod atomic {
                     failure: Ordering,
                 ) -> Result<$int, $int> {
                     let (success, failure) = orderings(&self.0, "compare_exchange", success, failure);
-                    let seen = |result: &Result<$int, $int>| u64::from(result.map_or_else(|seen| seen, |_| new));
-                    kernel::operation("compare_exchange", seen, || {
+                    let seen = |result: &Result<$int, $int>| match *result {
+                        Ok(old) => Value::Changed(u64::from(old), u64::from(new)),
+                        Err(found) => Value::Differs(u64::from(found), u64::from(current)),
+                    };
+                    kernel::operation("compare_exchange", Order::Two(success, failure), seen, || {
                         self.0.compare_exchange(current, new, success, failure)
                     })
                 }
@@ -102,8 +105,11 @@ pub(super) mod atomic {
                     failure: Ordering,
                 ) -> Result<$int, $int> {
                     let (success, failure) = orderings(&self.0, "compare_exchange_weak", success, failure);
-                    let seen = |result: &Result<$int, $int>| u64::from(result.map_or_else(|seen| seen, |_| new));
-                    kernel::operation("compare_exchange_weak", seen, || {
+                    let seen = |result: &Result<$int, $int>| match *result {
+                        Ok(old) => Value::Changed(u64::from(old), u64::from(new)),
+                        Err(found) => Value::Differs(u64::from(found), u64::from(current)),
+                    };
+                    kernel::operation("compare_exchange_weak", Order::Two(success, failure), seen, || {
                         if rt::spuriously() {
                             return Err(self.0.load(failure));
                         }
@@ -113,22 +119,26 @@ pub(super) mod atomic {
                 #[track_caller]
                 pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {
                     let order = ordering(&self.0, "fetch_add", order);
-                    kernel::operation("fetch_add", |old| u64::from(*old), || self.0.fetch_add(value, order))
+                    let change = |old: &$int| Value::Changed(u64::from(*old), u64::from(old.wrapping_add(value)));
+                    kernel::operation("fetch_add", Order::One(order), change, || self.0.fetch_add(value, order))
                 }
                 #[track_caller]
                 pub fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
                     let order = ordering(&self.0, "fetch_sub", order);
-                    kernel::operation("fetch_sub", |old| u64::from(*old), || self.0.fetch_sub(value, order))
+                    let change = |old: &$int| Value::Changed(u64::from(*old), u64::from(old.wrapping_sub(value)));
+                    kernel::operation("fetch_sub", Order::One(order), change, || self.0.fetch_sub(value, order))
                 }
                 #[track_caller]
                 pub fn fetch_and(&self, value: $int, order: Ordering) -> $int {
                     let order = ordering(&self.0, "fetch_and", order);
-                    kernel::operation("fetch_and", |old| u64::from(*old), || self.0.fetch_and(value, order))
+                    let change = |old: &$int| Value::Changed(u64::from(*old), u64::from(*old & value));
+                    kernel::operation("fetch_and", Order::One(order), change, || self.0.fetch_and(value, order))
                 }
                 #[track_caller]
                 pub fn fetch_or(&self, value: $int, order: Ordering) -> $int {
                     let order = ordering(&self.0, "fetch_or", order);
-                    kernel::operation("fetch_or", |old| u64::from(*old), || self.0.fetch_or(value, order))
+                    let change = |old: &$int| Value::Changed(u64::from(*old), u64::from(*old | value));
+                    kernel::operation("fetch_or", Order::One(order), change, || self.0.fetch_or(value, order))
                 }
                 /// The newest value, for the kernel: a compare-and-swap that never succeeds. It conflicts with every operation on
                 /// the word, so the explorer tries it before and after each, and nothing can come between it and the next
@@ -158,7 +168,7 @@ pub(super) mod atomic {
     #[track_caller]
     pub fn fence(order: Ordering) {
         let order = ordering(&(), "fence", order);
-        kernel::operation("fence", |()| 0, || rt::fence(order))
+        kernel::operation("fence", Order::One(order), |()| Value::Nothing, || rt::fence(order))
     }
 
     /// See [`core::sync::atomic::compiler_fence`]. A model runs the source as written, so it does something only where a
@@ -173,6 +183,7 @@ pub(super) mod atomic {
 
 pub(super) mod cell {
     use super::delay::{self, Holds};
+    use super::log::{Order, Value};
     use super::{kernel, mutant, rt};
     use core::panic::Location;
     use core::ptr::NonNull;
@@ -199,7 +210,7 @@ pub(super) mod cell {
             let at = Location::caller();
             mutant::came_by(at, "payload load");
             delay::settle(at, "payload load", Holds::Nothing, NonNull::from(&self.0).addr().get());
-            kernel::operation("payload load", |value| *value, || self.0.load())
+            kernel::operation("payload load", Order::None, |value| Value::Is(*value), || self.0.load())
         }
         /// Copies into it.
         #[track_caller]
@@ -212,15 +223,12 @@ pub(super) mod cell {
                 // its end.
                 unsafe { place.as_ref() }.store(value);
             };
-            kernel::operation(
-                "payload store",
-                |()| value,
-                || {
-                    if let Err(store) = delay::put_off(at, "payload store", place.addr().get(), value, store) {
-                        store();
-                    }
-                },
-            )
+            let written = |_: &()| Value::Is(value);
+            kernel::operation("payload store", Order::None, written, || {
+                if let Err(store) = delay::put_off(at, "payload store", place.addr().get(), value, store) {
+                    store();
+                }
+            })
         }
     }
 
@@ -243,13 +251,13 @@ pub(super) mod cell {
         #[track_caller]
         pub fn get(&self) -> *const T {
             mutant::came_by(Location::caller(), "guarded read");
-            kernel::operation("guarded read", |_| 0, || self.0.read())
+            kernel::operation("guarded read", Order::None, |_| Value::Nothing, || self.0.read())
         }
         /// For writing.
         #[track_caller]
         pub fn get_mut(&self) -> *mut T {
             mutant::came_by(Location::caller(), "guarded write");
-            kernel::operation("guarded write", |_| 0, || self.0.write())
+            kernel::operation("guarded write", Order::None, |_| Value::Nothing, || self.0.write())
         }
     }
 

@@ -22,9 +22,23 @@ pub struct Checkout {
     pub cargo: OsString,
     /// Names of the test targets.
     pub tests: BTreeSet<String>,
-    /// Names of the fuzz targets; empty without `fuzz/`.
-    pub fuzz: Vec<String>,
+    /// The packages of fuzz targets that are there.
+    pub fuzz: Vec<FuzzPackage>,
 }
+
+/// A package of fuzz targets. All of its targets are built with the same flags.
+#[derive(Debug)]
+pub struct FuzzPackage {
+    /// Where it is, from the root.
+    pub dir: &'static str,
+    /// Whether its targets drive shuttle.
+    pub shuttle: bool,
+    /// Names of the targets that need no feature: those with one are known to fail.
+    pub targets: Vec<String>,
+}
+
+/// Each with whether it drives shuttle.
+const FUZZ_PACKAGES: [(&str, bool); 2] = [("fuzz", false), ("fuzz/schedule", true)];
 
 impl Checkout {
     /// Walks up from the current directory.
@@ -38,12 +52,14 @@ impl Checkout {
         })?;
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let main = Metadata::read(&cargo, &root.join("Cargo.toml"))?;
-        let fuzz_manifest = root.join("fuzz/Cargo.toml");
-        let fuzz = if fuzz_manifest.exists() {
-            Metadata::read(&cargo, &fuzz_manifest)?.targets("bin").collect()
-        } else {
-            Vec::new()
-        };
+        let mut fuzz = Vec::new();
+        for (dir, shuttle) in FUZZ_PACKAGES {
+            let manifest = root.join(dir).join("Cargo.toml");
+            if manifest.exists() {
+                let targets = Metadata::read(&cargo, &manifest)?.fuzz_targets();
+                fuzz.push(FuzzPackage { dir, shuttle, targets });
+            }
+        }
         Ok(Checkout {
             root: root.to_owned(),
             tests: main.targets("test").collect(),
@@ -92,6 +108,8 @@ struct Package {
 struct Target {
     name: String,
     kind: Vec<String>,
+    #[serde(default, rename = "required-features")]
+    required_features: Vec<String>,
 }
 
 impl Metadata {
@@ -112,11 +130,29 @@ impl Metadata {
         let all = self.packages.iter().flat_map(|package| &package.targets);
         all.filter(move |target| target.kind.iter().any(|k| k == kind)).map(|target| target.name.clone())
     }
+
+    /// The binaries that need no feature.
+    fn fuzz_targets(&self) -> Vec<String> {
+        let all = self.packages.iter().flat_map(|package| &package.targets);
+        let ours = all.filter(|target| target.kind.iter().any(|k| k == "bin") && target.required_features.is_empty());
+        ours.map(|target| target.name.clone()).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fuzz_target_that_needs_a_feature_is_left_out() {
+        let json = r#"{"target_directory": "/t", "packages": [{"targets": [
+            {"name": "one", "kind": ["bin"]},
+            {"name": "known_to_fail", "kind": ["bin"], "required-features": ["fixture"]},
+            {"name": "shared", "kind": ["lib"]}
+        ]}]}"#;
+        let metadata: Metadata = serde_json::from_str(json).unwrap();
+        assert_eq!(metadata.fuzz_targets(), ["one"]);
+    }
 
     #[test]
     fn package_name_is_read_from_its_own_section() {

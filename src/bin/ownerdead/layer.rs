@@ -1,6 +1,6 @@
 //! What each layer runs.
 
-use crate::checkout::Checkout;
+use crate::checkout::{Checkout, FuzzPackage};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::{
@@ -215,7 +215,7 @@ fn flags(model: Layer) -> (&'static str, String) {
 }
 
 fn fuzz(checkout: &Checkout, settings: &Settings) -> Result<Plan, String> {
-    if checkout.fuzz.is_empty() {
+    if checkout.fuzz.iter().all(|package| package.targets.is_empty()) {
         return Err("this checkout has no fuzz/Cargo.toml with targets".to_owned());
     }
     let mut missing = Vec::new();
@@ -228,29 +228,49 @@ fn fuzz(checkout: &Checkout, settings: &Settings) -> Result<Plan, String> {
     if !missing.is_empty() {
         return Err(format!("install {}", missing.join("; and ")));
     }
-    let target = checkout.target.join("fuzz").display().to_string();
+    let mut plan = Plan { build: Vec::new(), run: Vec::new() };
+    for package in &checkout.fuzz {
+        plan.build.push(cargo_fuzz(checkout, package, "build"));
+        plan.run.extend(package.targets.iter().map(|name| fuzz_target(checkout, settings, package, name)));
+    }
+    Ok(plan)
+}
+
+/// `cargo fuzz COMMAND` for the targets of a package.
+fn cargo_fuzz(checkout: &Checkout, package: &FuzzPackage, command: &str) -> Step {
     // `cargo`, not the one that started us: only rustup's understands +nightly.
-    let build = Step::new("cargo".into(), &["+nightly", "fuzz", "build", "--target-dir", &target]);
-    let run = checkout.fuzz.iter().map(|name| {
-        // What the fuzzer finds goes to the target directory; the seeds in the checkout stay as they are.
-        let found = checkout.output().join("corpus").join(name);
-        let seeds = checkout.root.join("fuzz/corpus").join(name);
-        let mut step = Step::new("cargo".into(), &["+nightly", "fuzz", "run", "--target-dir", &target, name]);
-        step = step.args([found.display().to_string()]);
-        if seeds.is_dir() {
-            step = step.args([seeds.display().to_string()]);
-        }
-        let time = format!("-max_total_time={}", settings.fuzz_seconds);
-        step = step.args(["--".to_owned(), time, "-print_final_stats=1".to_owned()]);
-        if let Some(seed) = settings.seed {
-            // libFuzzer takes 32 bits, and 0 for "choose one".
-            step = step.args([format!("-seed={}", (seed % u64::from(u32::MAX)) + 1)]);
-        }
-        step.name.clone_from(name);
-        step.dirs.push(found);
-        with_settings(step, settings)
-    });
-    Ok(Plan { build: vec![build], run: run.collect() })
+    let step = Step::new("cargo".into(), &["+nightly", "fuzz", command, "--fuzz-dir", package.dir, "--target-dir"]);
+    let target = checkout.target.join(if package.shuttle { "fuzz-shuttle" } else { "fuzz" });
+    let step = step.args([target.display().to_string()]);
+    if !package.shuttle {
+        return step;
+    }
+    let (name, flags) = flags(Layer::Shuttle);
+    // Coroutines change stacks, which address sanitizer does not follow; what is unsafe is checked elsewhere.
+    step.env(name, flags).args(["--sanitizer".to_owned(), "none".to_owned()])
+}
+
+fn fuzz_target(checkout: &Checkout, settings: &Settings, package: &FuzzPackage, name: &str) -> Step {
+    // What the fuzzer finds goes to the target directory; the seeds in the checkout stay as they are.
+    let found = checkout.output().join("corpus").join(name);
+    let seeds = checkout.root.join(package.dir).join("corpus").join(name);
+    let mut step = cargo_fuzz(checkout, package, "run").args([name.to_owned(), found.display().to_string()]);
+    if seeds.is_dir() {
+        step = step.args([seeds.display().to_string()]);
+    }
+    let time = format!("-max_total_time={}", settings.fuzz_seconds);
+    step = step.args(["--".to_owned(), time, "-print_final_stats=1".to_owned()]);
+    if package.shuttle {
+        // Enough for every execution of its worlds; what is longer is slower, and no better.
+        step = step.args(["-max_len=128".to_owned()]);
+    }
+    if let Some(seed) = settings.seed {
+        // libFuzzer takes 32 bits, and 0 for "choose one".
+        step = step.args([format!("-seed={}", (seed % u64::from(u32::MAX)) + 1)]);
+    }
+    name.clone_into(&mut step.name);
+    step.dirs.push(found);
+    with_settings(step, settings)
 }
 
 fn answers(args: &[&str]) -> bool {
@@ -298,6 +318,16 @@ mod tests {
         let shown = plan(Layer::Loom, &checkout, &QUICK).unwrap().run[0].shown(&checkout);
         assert!(shown.contains("--cfg loom"), "{shown}");
         assert!(shown.contains("CARGO_TARGET_DIR=target/loom "), "{shown}");
+    }
+
+    #[test]
+    fn a_fuzz_target_that_drives_shuttle_has_its_flags_and_a_target_directory_of_its_own() {
+        let package = |dir, shuttle| FuzzPackage { dir, shuttle, targets: vec!["t".to_owned()] };
+        let shown = |package| fuzz_target(&checkout(&[]), &QUICK, &package, "t").shown(&checkout(&[]));
+        let (plain, shuttle) = (shown(package("fuzz", false)), shown(package("fuzz/schedule", true)));
+        assert!(shuttle.contains("--cfg shuttle") && !plain.contains("--cfg"), "{shuttle}; {plain}");
+        assert!(shuttle.contains("--fuzz-dir fuzz/schedule --target-dir target/fuzz-shuttle "), "{shuttle}");
+        assert!(plain.contains("--fuzz-dir fuzz --target-dir target/fuzz "), "{plain}");
     }
 
     #[test]

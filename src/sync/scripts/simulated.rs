@@ -30,7 +30,7 @@ pub(in crate::sync) fn run(name: &'static str, text: &'static str) {
     for variant in [Variant::OwnerTest, Variant::WholeWordTest] {
         let script = Arc::new(Script::new(name, text));
         let limits = rt::Limits::new(PREEMPTIONS, RUNS, 0x0dead, Instant::now() + BUDGET);
-        let explored = catch_unwind(AssertUnwindSafe(|| rt::explore(limits, move || once(&script, variant))));
+        let explored = catch_unwind(AssertUnwindSafe(|| rt::explore(limits, Arc::new(move || once(&script, variant)))));
         match explored {
             Ok(Ok(executions)) => println!("{name}: {executions} executions with {variant:?}"),
             Ok(Err(_)) => panic!("{name}: INCOMPLETE: {BUDGET:?} were not enough"),
@@ -44,7 +44,7 @@ pub(in crate::sync) fn run(name: &'static str, text: &'static str) {
 
 /// One execution.
 fn once(script: &Arc<Script>, variant: Variant) {
-    reset(&[], variant);
+    reset(variant);
     // The main thread plays the stage, so four others fit into loom.
     let stage = add_process("stage", FIRST_TID - 1);
     let common = Rc::new(Common {

@@ -1,125 +1,30 @@
-//! Sweeps: a structure under every interleaving (loom) or many (shuttle), with a process dying at every operation.
-//!
-//! A model names processes and what must hold. [`Sweep::run`] then explores it without a death, and once for each point at
-//! which each victim can die: before each of its shared operations, and during each of its sleeps; with two deaths, for each
-//! pair of such points. The points are found by counting up until a point is never reached, so none is left out.
-//!
-//! What it never says: that something holds which it did not look at. Where the time budget ended a sweep, the report is
-//! `incomplete` and the test fails. loom's executions are those with at most so many pre-emptions; shuttle's are a sample; both
-//! are said in the report.
-//!
-//! Environment: `OWNERDEAD_TIER` (`quick`, the default, or `full`), `OWNERDEAD_KILL` (`process@operation`, or `process@sN` for
-//! the sleep of number N; `process#1` for a restarted one; two of them separated by a comma: explore with these deaths alone),
-//! `OWNERDEAD_SEED` (shuttle), `OWNERDEAD_BUDGET` (seconds that a sweep may take), `OWNERDEAD_SITES`, `OWNERDEAD_WEAKEN`, `OWNERDEAD_DELAY` and
-//! `OWNERDEAD_UNFENCE` (see `ci/orderings.sh`).
+//! The sweep: which deaths are explored, and what is said of it.
 
-use super::report::{Line, State};
-use crate::sync::kernel::{self, Body, DeathPlace, Kill, Variant, When};
+use super::super::report::{Line, State};
+use super::plan::{deaths_of, name_kills};
+use super::replay::{Asked, Replay};
+use super::{Rules, World, execute};
+use crate::sync::kernel::{self, DeathPlace, Kill, Variant, When};
 use crate::sync::{mutant, rt};
-use core::cell::RefCell;
 use core::time::Duration;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Which back end explores: `loom` or `shuttle`.
-pub const BACK_END: &str = rt::NAME;
-
-/// One execution's processes, and what must hold when they are through. Made anew for each execution.
-#[derive(Default)]
-pub struct World {
-    processes: Vec<Process>,
-    after: Vec<Box<dyn FnOnce()>>,
-}
-
-/// A process of a [`World`].
-struct Process {
-    index: usize,
-    name: &'static str,
-    body: Body,
-    again: Option<Body>,
-    /// What it has for a TID when it starts again, if that was said.
-    next_tid: Option<u32>,
-}
-
-impl World {
-    /// Adds a process. What `body` gives back (its attachment, above all) is kept until the execution is over: a process that is
-    /// through stays alive and idle, since its leaving would hide lost wake-ups.
-    pub fn process<R: 'static>(&mut self, name: &'static str, body: impl FnOnce() -> R + 'static) -> &mut Self {
-        let tid = 1000 + self.processes.len() as u32;
-        self.process_with_tid(name, tid, body)
-    }
-
-    /// The same with a TID of its own choice: two PID namespaces may have the same.
-    pub fn process_with_tid<R: 'static>(
-        &mut self,
-        name: &'static str,
-        tid: u32,
-        body: impl FnOnce() -> R + 'static,
-    ) -> &mut Self {
-        let index = kernel::add_process(name, tid);
-        let body: Body = Box::new(move || Box::new(body()) as Box<dyn Any>);
-        self.processes.push(Process { index, name, body, again: None, next_tid: None });
-        self
-    }
-
-    /// Adds a process that was set up (attached, say) before any process started: no interleaving and no death is explored in
-    /// `setup`.
-    pub fn process_after<S: 'static, R: 'static>(
-        &mut self,
-        name: &'static str,
-        setup: impl FnOnce() -> S,
-        body: impl FnOnce(S) -> R + 'static,
-    ) -> &mut Self {
-        let index = kernel::add_process(name, 1000 + self.processes.len() as u32);
-        let state = kernel::set_up(index, setup);
-        let body: Body = Box::new(move || Box::new(body(state)) as Box<dyn Any>);
-        self.processes.push(Process { index, name, body, again: None, next_tid: None });
-        self
-    }
-
-    /// Should the process that was added last die, it starts again as a new one, with this body.
-    ///
-    /// # Panics
-    /// If there is none.
-    pub fn restarts<R: 'static>(&mut self, body: impl FnOnce() -> R + 'static) -> &mut Self {
-        let process = self.processes.last_mut().expect("a process to restart");
-        process.again = Some(Box::new(move || Box::new(body()) as Box<dyn Any>));
-        self
-    }
-
-    /// The process that was added last has TID `tid` when it starts again: kernels give TIDs out again, that of the dead too.
-    ///
-    /// # Panics
-    /// If there is none.
-    pub fn with_tid_again(&mut self, tid: u32) -> &mut Self {
-        self.processes.last_mut().expect("a process to restart").next_tid = Some(tid);
-        self
-    }
-
-    /// Looks at the end of each execution whether all is well; it panics if not.
-    pub fn after(&mut self, check: impl FnOnce() + 'static) -> &mut Self {
-        self.after.push(Box::new(check));
-        self
-    }
-}
-
 /// A model and how far to sweep it.
 pub struct Sweep {
-    name: &'static str,
-    victims: Vec<&'static str>,
-    deaths: usize,
+    pub(super) name: &'static str,
+    pub(super) victims: Vec<&'static str>,
+    pub(super) deaths: usize,
     preemptions: usize,
     preemptions_with_deaths: usize,
     runs: usize,
-    time_may_pass: bool,
+    pub(super) rules: Rules,
     delayed: Option<&'static str>,
     unfenced: Option<&'static str>,
     only: Option<String>,
-    kernel: Variant,
 }
 
 impl Sweep {
@@ -132,11 +37,10 @@ impl Sweep {
             preemptions: 3,
             preemptions_with_deaths: 2,
             runs: 40_000,
-            time_may_pass: false,
+            rules: Rules::default(),
             delayed: None,
             unfenced: None,
             only: None,
-            kernel: Variant::default(),
         }
     }
 
@@ -167,7 +71,7 @@ impl Sweep {
 
     /// The model has time-outs, so its end may be later than its beginning. Otherwise that is a violation.
     pub fn time_may_pass(mut self) -> Self {
-        self.time_may_pass = true;
+        self.rules.time_may_pass = true;
         self
     }
 
@@ -193,7 +97,7 @@ impl Sweep {
 
     /// The kernel below is of this kind.
     pub fn kernel(mut self, variant: Variant) -> Self {
-        self.kernel = variant;
+        self.rules.kernel = variant;
         self
     }
 
@@ -202,11 +106,17 @@ impl Sweep {
     /// # Panics
     /// If an execution violates something (with its interleaving and how to repeat it), or the sweep could not be finished.
     pub fn run(self, build: impl Fn(&mut World) + Send + Sync + 'static) {
-        let (mut run, result) = self.explore(build);
+        let asked = Replay::asked(self.name);
+        if let Some(Asked::Another(other)) = &asked {
+            println!("{}: not explored, since OWNERDEAD_REPLAY is for the sweep `{other}` of this test", self.name);
+            return;
+        }
+        let (mut run, result) = self.explore(asked, build);
         let covered = run.covered();
         match result {
             Ok(()) => run.emit(State::Pass, 0, &covered),
             Err(Stopped::OutOfTime { at }) => run.out_of_time(&at),
+            Err(Stopped::Misfit(why)) => run.misfit(&why),
             Err(Stopped::Violation(payload)) => {
                 run.emit(State::Fail, 1, message(&*payload));
                 resume_unwind(payload);
@@ -219,7 +129,8 @@ impl Sweep {
     /// # Panics
     /// If nothing was found, or the sweep ran out of its time before.
     pub fn finds(self, build: impl Fn(&mut World) + Send + Sync + 'static) -> String {
-        let (mut run, result) = self.explore(build);
+        let asked = Replay::asked(self.name);
+        let (mut run, result) = self.explore(asked, build);
         match result {
             Ok(()) => {
                 let text = format!("found nothing, where something is known to be wrong; {}", run.covered());
@@ -227,6 +138,7 @@ impl Sweep {
                 panic!("{}: {text}", run.sweep.name);
             }
             Err(Stopped::OutOfTime { at }) => run.out_of_time(&at),
+            Err(Stopped::Misfit(why)) => run.misfit(&why),
             Err(Stopped::Violation(payload)) => {
                 let found = message(&*payload).to_owned();
                 run.emit(State::Pass, 0, &format!("found, as it should: {found}"));
@@ -235,7 +147,15 @@ impl Sweep {
         }
     }
 
-    fn explore(self, build: impl Fn(&mut World) + Send + Sync + 'static) -> (Run, Result<(), Stopped>) {
+    fn explore(
+        self,
+        asked: Option<Asked>,
+        build: impl Fn(&mut World) + Send + Sync + 'static,
+    ) -> (Run, Result<(), Stopped>) {
+        let replayed = match asked {
+            Some(Asked::This(replay)) => Some(replay),
+            _ => None,
+        };
         let mut run = Run {
             limits: Limits::from_environment(),
             started: Instant::now(),
@@ -245,24 +165,28 @@ impl Sweep {
             deaths: 0,
             points: 0,
             spoke: Instant::now(),
+            replayed,
             sweep: self,
         };
         mutant::everywhere(run.sweep.delayed, run.sweep.unfenced);
-        let result = catch_unwind(AssertUnwindSafe(|| run.sweep_all()));
-        mutant::finish_sweep(run.sweep.name, &*run.places.lock().unwrap_or_else(PoisonError::into_inner));
-        let result = match result {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(OutOfTime { at })) => Err(Stopped::OutOfTime { at }),
-            Err(payload) => Err(Stopped::Violation(payload)),
+        let result = if let Some(replay) = run.replayed.clone() {
+            run.replay(&replay)
+        } else {
+            match catch_unwind(AssertUnwindSafe(|| run.sweep_all())) {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(OutOfTime { at })) => Err(Stopped::OutOfTime { at }),
+                Err(payload) => Err(Stopped::Violation(payload)),
+            }
         };
+        mutant::finish_sweep(run.sweep.name, &*run.places.lock().unwrap_or_else(PoisonError::into_inner));
         (run, result)
     }
 }
 
-struct Limits {
+pub(super) struct Limits {
     full: bool,
     budget: Duration,
-    seed: u64,
+    pub(super) seed: u64,
     only: Option<String>,
 }
 
@@ -288,33 +212,40 @@ struct OutOfTime {
 }
 
 /// Why a sweep did not get to its end.
-enum Stopped {
-    OutOfTime { at: String },
+pub(super) enum Stopped {
+    OutOfTime {
+        at: String,
+    },
+    /// An execution that was to be replayed is not there any more.
+    Misfit(String),
     Violation(Box<dyn Any + Send>),
 }
 
 /// What a panic said.
-fn message(payload: &(dyn Any + Send)) -> &str {
+pub(super) fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message")
 }
 
-struct Run {
-    sweep: Sweep,
-    limits: Limits,
+pub(super) struct Run {
+    pub(super) sweep: Sweep,
+    pub(super) limits: Limits,
     started: Instant,
     build: Arc<dyn Fn(&mut World) + Send + Sync>,
     places: Arc<Mutex<BTreeMap<String, u64>>>,
-    executions: u64,
-    deaths: u64,
+    pub(super) executions: u64,
+    pub(super) deaths: u64,
     points: u64,
     spoke: Instant,
+    /// It is this execution alone.
+    replayed: Option<Replay>,
 }
 
 impl Run {
     fn sweep_all(&mut self) -> Result<(), OutOfTime> {
-        if let Some(only) = self.limits.only.clone().or_else(|| self.sweep.only.clone()) {
-            self.explore(&self.parse(&only))?;
+        let only = self.limits.only.clone().map(|only| ("OWNERDEAD_KILL", only));
+        if let Some((from, only)) = only.or_else(|| Some(("only", self.sweep.only.clone()?))) {
+            self.explore(&self.parse(from, &only))?;
             return Ok(());
         }
         self.explore(&[])?;
@@ -376,14 +307,15 @@ impl Run {
     fn processes(&self) -> Vec<(&'static str, bool)> {
         let names = Arc::new(Mutex::new(Vec::new()));
         let (build, found) = (Arc::clone(&self.build), Arc::clone(&names));
-        let looked = rt::explore(self.rt_limits(0, 1), move || {
-            kernel::reset(&[], Variant::default());
+        let look: rt::Execution = Arc::new(move || {
+            kernel::reset(Variant::default());
             let mut world = World::default();
             build(&mut world);
             *found.lock().expect("one thread") =
                 world.processes.iter().map(|process| (process.name, process.again.is_some())).collect();
             kernel::finish();
         });
+        let looked = rt::explore(self.rt_limits(0, 1), look);
         assert!(looked.is_ok(), "building the world alone ran out of time");
         // Cloned out of the lock: the closure that shares it is still alive.
         #[allow(clippy::let_and_return, reason = "the guard must not outlive `names`")]
@@ -396,6 +328,16 @@ impl Run {
         rt::Limits::new(preemptions, runs, self.limits.seed, until)
     }
 
+    /// What is executed with these deaths; where processes died is the concern of `note`.
+    pub(super) fn execution(
+        &self,
+        kills: &[Kill],
+        note: impl Fn(Vec<DeathPlace>) + Send + Sync + 'static,
+    ) -> rt::Execution {
+        let (build, kills, rules) = (Arc::clone(&self.build), kills.to_vec(), self.sweep.rules);
+        Arc::new(move || note(execute(&*build, &|_| kills.clone(), rules)))
+    }
+
     /// Explores every execution with these deaths.
     fn explore(&mut self, kills: &[Kill]) -> Result<Found, OutOfTime> {
         let sweep = &self.sweep;
@@ -403,27 +345,24 @@ impl Run {
         let preemptions = more + if kills.is_empty() { sweep.preemptions } else { sweep.preemptions_with_deaths };
         let runs =
             (if self.limits.full { 10 * sweep.runs } else { sweep.runs }) / if kills.is_empty() { 1 } else { 20 };
-        let (build, places) = (Arc::clone(&self.build), Arc::clone(&self.places));
-        let (kills_inside, time_may_pass, variant) = (kills.to_vec(), sweep.time_may_pass, sweep.kernel);
-        let counts = Arc::new(Mutex::new(Found::default()));
+        let (places, counts) = (Arc::clone(&self.places), Arc::new(Mutex::new(Found::default())));
         let counted = Arc::clone(&counts);
-        let explored = catch_unwind(AssertUnwindSafe(|| {
-            rt::explore(self.rt_limits(preemptions, runs.max(1)), move || {
-                let deaths = execute(&*build, &kills_inside, time_may_pass, variant);
-                let mut found = counted.lock().expect("one thread");
-                found.deaths += deaths.len() as u64;
-                found.both += u64::from(deaths.len() > 1);
-                let mut places = places.lock().expect("one thread");
-                for death in deaths {
-                    *places.entry(death.at.to_string()).or_default() += 1;
-                }
-            })
-        }));
-        let text = kills.iter().map(|kill| name_kill(kernel::name(kill.process), kill)).collect::<Vec<_>>().join(",");
+        let execution = self.execution(kills, move |deaths| {
+            let mut found = counted.lock().expect("one thread");
+            found.deaths += deaths.len() as u64;
+            found.both += u64::from(deaths.len() > 1);
+            let mut places = places.lock().expect("one thread");
+            for death in deaths {
+                *places.entry(death.at.to_string()).or_default() += 1;
+            }
+        });
+        let limits = self.rt_limits(preemptions, runs.max(1));
+        let explored = catch_unwind(AssertUnwindSafe(|| rt::explore(limits, execution)));
+        let text = name_kills(kills);
         let explored = match explored {
             Ok(explored) => explored,
             Err(payload) => {
-                self.explain(&text);
+                self.explain(kills, &text, limits, message(&*payload));
                 resume_unwind(payload);
             }
         };
@@ -440,20 +379,8 @@ impl Run {
             .map_err(|ran| OutOfTime { at: format!("deaths [{text}] after {ran} executions of them") })
     }
 
-    /// What happened, for a person, and the command that repeats it.
-    fn explain(&self, kill: &str) {
-        eprintln!("\n{}: the interleaving that violates it, under {}:\n", self.sweep.name, rt::NAME);
-        eprintln!("{}", kernel::transcript());
-        let test = std::thread::current().name().unwrap_or("").to_owned();
-        eprintln!(
-            "to repeat it: OWNERDEAD_KILL={kill:?} OWNERDEAD_SEED={} RUSTFLAGS=\"--cfg {}\" cargo test --release -- --exact \
-             --nocapture {test}",
-            self.limits.seed,
-            rt::NAME
-        );
-    }
-
-    fn parse(&self, text: &str) -> Vec<Kill> {
+    /// `from` is where `text` came from.
+    pub(super) fn parse(&self, from: &str, text: &str) -> Vec<Kill> {
         let names = self.processes();
         let parse = |one: &str| {
             let (name, at) = one.split_once('@')?;
@@ -472,10 +399,17 @@ impl Run {
         kills
             .map(|one| {
                 parse(one).unwrap_or_else(|| {
-                    panic!("deaths {text:?}: expected process@operation or process@sN, processes {names:?}")
+                    panic!("{from}={text:?}: expected process@operation or process@sN, processes {names:?}")
                 })
             })
             .collect()
+    }
+
+    /// Reports that an execution was to be replayed which is not there any more.
+    fn misfit(&self, why: &str) -> ! {
+        let text = format!("OWNERDEAD_REPLAY: the schedule does not fit this code any more: {why}");
+        self.emit(State::Incomplete, 0, &text);
+        panic!("{}: {text}", self.sweep.name)
     }
 
     /// Reports that the budget ended it.
@@ -486,6 +420,9 @@ impl Run {
     }
 
     fn covered(&self) -> String {
+        if let Some(replay) = &self.replayed {
+            return format!("replayed 1 execution, which violates nothing; it was: {}", replay.violated);
+        }
         let places = self.places.lock().map(|places| places.len()).unwrap_or(0);
         let more = usize::from(self.limits.full);
         let bound =
@@ -518,54 +455,9 @@ impl Run {
     }
 }
 
-/// As `OWNERDEAD_KILL` takes it.
-fn name_kill(name: &str, kill: &Kill) -> String {
-    let life = if kill.life > 0 { format!("#{}", kill.life) } else { String::new() };
-    format!("{name}{life}@{}", kill.when)
-}
-
-/// A victim in one of its lives, awake and asleep: from a number to a death.
-fn deaths_of(process: usize, life: u32) -> [Box<dyn Fn(u32) -> Kill>; 2] {
-    [
-        Box::new(move |number| Kill { process, life, when: When::Before(number) }),
-        Box::new(move |number| Kill { process, life, when: When::Asleep(number) }),
-    ]
-}
-
 /// How often processes died in an exploration.
 #[derive(Clone, Copy, Default)]
 struct Found {
     deaths: u64,
     both: u64,
-}
-
-/// One execution: builds the world, runs its processes to their ends, looks at what must hold. Where processes died.
-fn execute(build: &dyn Fn(&mut World), kills: &[Kill], time_may_pass: bool, variant: Variant) -> Vec<DeathPlace> {
-    kernel::reset(kills, variant);
-    let mut world = World::default();
-    build(&mut world);
-    let kept: Rc<RefCell<Vec<Box<dyn Any>>>> = Rc::default();
-    let threads: Vec<_> = world
-        .processes
-        .into_iter()
-        .map(|process| {
-            let kept = Rc::clone(&kept);
-            kernel::switching(|| {
-                rt::spawn(move || {
-                    let result = kernel::live(process.index, process.body, process.again, process.next_tid);
-                    kept.borrow_mut().extend(result);
-                })
-            })
-        })
-        .collect();
-    for thread in threads {
-        kernel::switching(|| thread.join()).expect("a violation ends the whole execution");
-    }
-    for check in world.after {
-        check();
-    }
-    let (time, deaths) = kernel::finish();
-    assert!(time_may_pass || time.is_zero(), "virtual time is {time:?}: somebody woke only because its time was up");
-    drop(kept);
-    deaths
 }
