@@ -151,6 +151,7 @@ fn a_dead_ones_lock_stays_locked_and_a_dead_waiter_takes_nothing() {
                 Ok(mut count) => {
                     assert!(!oracle.inside.get(), "let in beside a dead holder");
                     held.set(held.get() + 1);
+                    assert_eq!(*count, oracle.through.get(), "not what the last holder wrote");
                     oracle.change(&mut count);
                     drop(count);
                     held.set(held.get() - 1);

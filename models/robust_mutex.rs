@@ -55,6 +55,33 @@ fn one_that_died_comes_back_and_takes_part_again() {
     Sweep::new("mutex_restart").victims(&["a"]).two_deaths().preemptions(2, 1).runs(8_000).run(comes_back);
 }
 
+/// Who sleeps on the life word of a holder must not go on doing so when that one has unlocked and left.
+#[test]
+fn who_unlocks_and_leaves_wakes_all_who_watched_it() {
+    Sweep::new("mutex_detach").victims(&["a"]).preemptions(3, 2).run(|world| {
+        let mutex = RobustMutex::private(2, ZERO);
+        let oracle = Rc::new(Oracle::default());
+        let (attach, leave, o) = (mutex.clone(), mutex.clone(), Rc::clone(&oracle));
+        world.process_after(
+            "a",
+            move || attach.attach().expect("a free slot"),
+            move |me| {
+                once(&leave, &me, &o);
+                me.detach().expect("no rights");
+            },
+        );
+        let attach = mutex.clone();
+        world.process_after(
+            "b",
+            move || attach.attach().expect("a free slot"),
+            move |me| {
+                once(&mutex, &me, &oracle);
+                me
+            },
+        );
+    });
+}
+
 /// The dead one's TID and slot are somebody else's at once: who sleeps on its life word must not take that one for it.
 #[test]
 fn the_same_tid_in_the_same_slot_is_not_the_dead_holder() {
