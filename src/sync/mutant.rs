@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `OWNERDEAD_WEAKEN=SITE/PART=ORDERING` | one ordering; PART is `order`, or `success` or `failure` of a compare-and-swap |
 //! | `OWNERDEAD_DELAY=SITE` | a store sinks as far as a compiler may let it: see [`super::delay`] |
+//! | `OWNERDEAD_STALE=1` | a compare-and-swap that fails may give an older value, as C11 lets it |
 //! | `OWNERDEAD_UNFENCE=SITE` | what is there holds no store back any more: a compiler fence, or a call to the robust list |
 //!
 //! SITE is `FILE:LINE:COLUMN`. `OWNERDEAD_SITES=FILE` appends a line for each operation that each sweep came by, tab separated:
@@ -42,6 +43,7 @@ struct Asked {
     delay: Option<String>,
     unfence: Option<String>,
     sites: Option<String>,
+    stale: bool,
 }
 
 struct Weaken {
@@ -63,6 +65,11 @@ fn asked() -> &'static Asked {
         delay: site("OWNERDEAD_DELAY"),
         unfence: site("OWNERDEAD_UNFENCE"),
         sites: std::env::var("OWNERDEAD_SITES").ok(),
+        stale: match std::env::var("OWNERDEAD_STALE").as_deref() {
+            Err(_) | Ok("0" | "") => false,
+            Ok("1") => true,
+            Ok(other) => panic!("OWNERDEAD_STALE={other:?}: expected 1 or 0"),
+        },
     })
 }
 
@@ -95,6 +102,8 @@ thread_local! {
     static LINES: RefCell<BTreeSet<Line>> = const { RefCell::new(BTreeSet::new()) };
     /// The operation whose stores this thread's sweep delays, wherever they are; and that which does not hold them back.
     static EVERYWHERE: Cell<[Option<&'static str>; 2]> = const { Cell::new([None; 2]) };
+    /// See [`stale`].
+    static STALE: Cell<bool> = const { Cell::new(false) };
 }
 
 fn note(at: &'static Location<'static>, operation: &'static str, part: &'static str, what: impl FnOnce() -> String) {
@@ -152,9 +161,20 @@ pub(crate) fn everywhere(delayed: Option<&'static str>, unfenced: Option<&'stati
     EVERYWHERE.set([delayed, unfenced]);
 }
 
+/// From here on a compare-and-swap of this thread's sweep that fails may give an older value.
+pub(crate) fn let_failures_be_stale(stale: bool) {
+    STALE.set(stale);
+}
+
+/// Whether a compare-and-swap that fails may give an older value.
+pub(super) fn stale() -> bool {
+    STALE.get() || asked().stale
+}
+
 /// Writes down what the sweep `name` of this thread came by, if that was asked for. `died`: how often processes died where.
 pub(crate) fn finish_sweep<'a>(name: &str, died: impl IntoIterator<Item = (&'a String, &'a u64)>) {
     everywhere(None, None);
+    let_failures_be_stale(false);
     let Some(path) = &asked().sites else { return };
     let test = std::thread::current().name().unwrap_or("").to_owned();
     let mut text = String::new();

@@ -93,7 +93,7 @@ pub(super) mod atomic {
                         Err(found) => Value::Differs(u64::from(found), u64::from(current)),
                     };
                     kernel::operation("compare_exchange", Order::Two(success, failure), seen, || {
-                        self.0.compare_exchange(current, new, success, failure)
+                        self.exchange(current, new, success, failure)
                     })
                 }
                 #[track_caller]
@@ -113,8 +113,29 @@ pub(super) mod atomic {
                         if rt::spuriously() {
                             return Err(self.0.load(failure));
                         }
-                        self.0.compare_exchange(current, new, success, failure)
+                        self.exchange(current, new, success, failure)
                     })
+                }
+                /// The scheduler's compare-and-swap reads the newest value. By C11 one that fails may read any value that a load may.
+                #[track_caller]
+                fn exchange(
+                    &self,
+                    current: $int,
+                    new: $int,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$int, $int> {
+                    if mutant::stale() {
+                        // Relaxed, and a fence where it fails: one that succeeds has not acquired by its failure's ordering.
+                        let seen = self.0.load(Ordering::Relaxed);
+                        if seen != current {
+                            if failure != Ordering::Relaxed {
+                                rt::fence(Ordering::Acquire);
+                            }
+                            return Err(seen);
+                        }
+                    }
+                    self.0.compare_exchange(current, new, success, failure)
                 }
                 #[track_caller]
                 pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {

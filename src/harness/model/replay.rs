@@ -145,7 +145,7 @@ pub(super) fn file(sweep: &str) -> std::io::Result<PathBuf> {
 pub(super) fn command(environment: &[(&str, &str)]) -> String {
     let mut text = String::new();
     // Where they are set they decide where the build is, and what is changed in it.
-    let kept = ["CARGO_TARGET_DIR", "OWNERDEAD_WEAKEN", "OWNERDEAD_DELAY", "OWNERDEAD_UNFENCE"];
+    let kept = ["CARGO_TARGET_DIR", "OWNERDEAD_WEAKEN", "OWNERDEAD_DELAY", "OWNERDEAD_UNFENCE", "OWNERDEAD_STALE"];
     let kept = kept.map(|name| (name, std::env::var(name).unwrap_or_default()));
     let kept = kept.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (*name, value.as_str()));
     for (name, value) in environment.iter().copied().chain(kept) {

@@ -25,6 +25,7 @@ pub struct Sweep {
     delayed: Option<&'static str>,
     unfenced: Option<&'static str>,
     only: Option<String>,
+    stale: bool,
 }
 
 impl Sweep {
@@ -41,6 +42,7 @@ impl Sweep {
             delayed: None,
             unfenced: None,
             only: None,
+            stale: false,
         }
     }
 
@@ -86,6 +88,13 @@ impl Sweep {
     /// No operation of this kind (`compiler_fence`, or one on the robust list) holds a delayed store back.
     pub fn unfences(mut self, operations: &'static str) -> Self {
         self.unfenced = Some(operations);
+        self
+    }
+
+    /// A compare-and-swap that fails may give an older value, as C11 lets it; loom's own gives the newest one. It costs about twice the
+    /// executions. For all sweeps: `OWNERDEAD_STALE=1`.
+    pub fn stale_failures(mut self) -> Self {
+        self.stale = true;
         self
     }
 
@@ -169,6 +178,7 @@ impl Sweep {
             sweep: self,
         };
         mutant::everywhere(run.sweep.delayed, run.sweep.unfenced);
+        mutant::let_failures_be_stale(run.sweep.stale);
         let result = if let Some(replay) = run.replayed.clone() {
             run.replay(&replay)
         } else {
