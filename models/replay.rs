@@ -68,7 +68,7 @@ fn failed(test: &str) -> (PathBuf, PathBuf, String) {
     let file = folder.join(format!("ownerdead/replay/replay_subject.{BACK_END}"));
     // From the root, if it is below it.
     let (asked, command) =
-        (format!("/ownerdead/replay/replay_subject.{BACK_END} "), "\nto repeat exactly it: OWNERDEAD_REPLAY=");
+        (format!("/ownerdead/replay/replay_subject.{BACK_END} "), "\nto repeat exactly this one: OWNERDEAD_REPLAY=");
     assert!(said.contains(command) && said.contains(&asked), "{said}");
     (folder, file, said)
 }
