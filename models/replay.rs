@@ -68,7 +68,7 @@ fn failed(test: &str) -> (PathBuf, PathBuf, String) {
     let file = folder.join(format!("ownerdead/replay/replay_subject.{BACK_END}"));
     // From the root, if it is below it.
     let (asked, command) =
-        (format!("/ownerdead/replay/replay_subject.{BACK_END} "), "\nto repeat exactly it: OWNERDEAD_REPLAY=");
+        (format!("/ownerdead/replay/replay_subject.{BACK_END} "), "\nto repeat exactly this one: OWNERDEAD_REPLAY=");
     assert!(said.contains(command) && said.contains(&asked), "{said}");
     (folder, file, said)
 }
@@ -96,6 +96,9 @@ fn a_schedule_that_fits_the_code_no_more_is_no_violation() {
         let said = failure(&folder, Some(&file), changed);
         assert!(said.contains("the schedule does not fit this code any more: "), "{changed}: {said}");
         assert!(!said.contains("Violated: "), "{changed}: {said}");
+        // shuttle's schedule is ours, so it is known before anything else goes wrong.
+        let stuck = BACK_END == "shuttle" && changed == "a process less";
+        assert!(!stuck || said.contains("which cannot run"), "{said}");
         let line = said.lines().find(|line| line.contains("does not fit")).expect("it was there");
         println!("{changed}: {line}");
     }

@@ -38,6 +38,7 @@ impl Sweep {
     /// If the execution violates something; what happened is on standard error then. In loom's build, which has no
     /// schedules that come from outside.
     pub fn run_bytes(self, bytes: &[u8], build: impl Fn(&mut World) + Send + Sync + 'static) -> Vec<u32> {
+        assert_eq!(rt::NAME, "shuttle", "bytes drive shuttle alone: build with RUSTFLAGS=\"--cfg shuttle\"");
         let head: [u8; HEAD] = core::array::from_fn(|at| bytes.get(at).copied().unwrap_or(0));
         let (name, victims) = (self.name, self.victims.clone());
         let planned = Arc::new(Mutex::new(Vec::new()));

@@ -25,7 +25,7 @@ impl Run {
                     );
                 }
                 eprintln!(
-                    "\nto repeat exactly it: {}",
+                    "\nto repeat exactly this one: {}",
                     replay::command(&[("OWNERDEAD_REPLAY", &file.display().to_string())])
                 );
             }
