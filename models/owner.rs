@@ -1,7 +1,7 @@
 //! Attaching, leaving and dying under loom and shuttle.
 #![cfg(model)]
 
-use ownerdead::harness::model::Sweep;
+use ownerdead::harness::model::{Sweep, World};
 use ownerdead::owner::{AttachError, Attachment, Counts, Holder, Table};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -28,21 +28,28 @@ fn move_in(table: &Table, living: &Living) -> Option<Attachment> {
 
 #[test]
 fn two_never_get_the_same_slot_and_a_death_leaks_one_at_most() {
-    Sweep::new("attach_two").victims(&["a", "b"]).preemptions(3, 3).run(|world| {
-        let table = Table::private(2);
-        let living = Living::default();
-        let settled = Rc::new(Cell::new(0));
-        for name in ["a", "b"] {
-            let (table, living, settled) = (table.clone(), Rc::clone(&living), Rc::clone(&settled));
-            world.process(name, move || {
-                let me = move_in(&table, &living);
-                settled.set(settled.get() + usize::from(me.is_some()));
-                me
-            });
-        }
-        world.after(move || {
-            assert_eq!(table.counts().attached, settled.get(), "a TID stands for a thread that is gone");
+    Sweep::new("attach_two").victims(&["a", "b"]).preemptions(3, 3).run(two_attach);
+}
+
+#[test]
+fn two_never_get_the_same_slot_when_failures_are_stale_either() {
+    Sweep::new("attach_two_stale").stale_failures().victims(&["a", "b"]).preemptions(3, 2).run(two_attach);
+}
+
+fn two_attach(world: &mut World) {
+    let table = Table::private(2);
+    let living = Living::default();
+    let settled = Rc::new(Cell::new(0));
+    for name in ["a", "b"] {
+        let (table, living, settled) = (table.clone(), Rc::clone(&living), Rc::clone(&settled));
+        world.process(name, move || {
+            let me = move_in(&table, &living);
+            settled.set(settled.get() + usize::from(me.is_some()));
+            me
         });
+    }
+    world.after(move || {
+        assert_eq!(table.counts().attached, settled.get(), "a TID stands for a thread that is gone");
     });
 }
 

@@ -20,6 +20,13 @@ fn two_exclude_each_other_and_no_sleeper_is_forgotten() {
 }
 
 #[test]
+fn two_exclude_each_other_when_failures_are_stale_too() {
+    Sweep::new("mutex_two_stale").stale_failures().victims(&["a", "b"]).preemptions(3, 2).run(|world| {
+        everybody_locks(world, &["a", "b"]);
+    });
+}
+
+#[test]
 fn two_exclude_each_other_under_an_older_kernel_too() {
     let sweep = Sweep::new("mutex_two_older_kernel").kernel(Variant::WholeWordTest);
     sweep.victims(&["a", "b"]).preemptions(4, 3).run(|world| {

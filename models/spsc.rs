@@ -17,6 +17,15 @@ fn records_arrive_whole_and_in_order_and_nobody_waits_for_the_dead() {
 }
 
 #[test]
+fn records_arrive_when_failures_are_stale_too() {
+    Sweep::new("spsc_two_stale")
+        .stale_failures()
+        .victims(&["p", "c"])
+        .preemptions(2, 2)
+        .run(|world| both(world, &BARE, 2));
+}
+
+#[test]
 fn a_full_ring_wraps() {
     Sweep::new("spsc_wrap").victims(&["p", "c"]).preemptions(2, 1).runs(20_000).run(|world| both(world, &SMALL, 4));
 }
