@@ -1,8 +1,8 @@
 //! One line for each check, for whoever collects them (`ownerdead check` does).
 //!
 //! When `OWNERDEAD_REPORT` names a file, [`Line::emit`] appends to it, tab separated:
-//! `state layer name cases deaths violations seconds detail`. Lines with the state `running` are progress; the last line of a
-//! name counts.
+//! `state layer name cases deaths violations seconds detail test`. Lines with the state `running` are progress; the last line of a
+//! name counts. `test` is the test that the check runs in: the name of its thread.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -74,6 +74,8 @@ impl core::fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self { layer, name, cases, deaths, violations, seconds, .. } = self;
         let detail = self.detail.replace(['\t', '\n', '\r'], " ");
-        writeln!(f, "{}\t{layer}\t{name}\t{cases}\t{deaths}\t{violations}\t{seconds:.3}\t{detail}", self.state.as_str())
+        let (state, thread) = (self.state.as_str(), std::thread::current());
+        let test = thread.name().unwrap_or("");
+        writeln!(f, "{state}\t{layer}\t{name}\t{cases}\t{deaths}\t{violations}\t{seconds:.3}\t{detail}\t{test}")
     }
 }

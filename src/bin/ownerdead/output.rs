@@ -14,6 +14,9 @@ pub struct Summary {
     pub seconds: f64,
 }
 
+/// Columns of the table at most: a reason may be long, and is folded then.
+const WIDTH: u16 = 140;
+
 impl Summary {
     pub fn new(layers: Vec<Outcome>) -> Summary {
         let seconds: f64 = layers.iter().map(|layer| layer.seconds).sum();
@@ -27,7 +30,7 @@ impl Summary {
 
     pub fn print(&self) -> io::Result<()> {
         let mut table = Table::new();
-        table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
         table.set_header(["layer", "cases", "deaths", "violations", "time", "verdict", "reason"]);
         for layer in &self.layers {
             table.add_row([

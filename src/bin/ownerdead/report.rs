@@ -22,7 +22,7 @@ pub enum State {
     NotRun,
 }
 
-/// One line of the report file: `state layer name cases deaths violations seconds detail`, tab separated.
+/// One line of the report file: `state layer name cases deaths violations seconds detail test`, tab separated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub state: State,
@@ -31,6 +31,7 @@ pub struct Line {
     pub deaths: u64,
     pub violations: u64,
     pub detail: String,
+    pub test: String,
 }
 
 /// A line, or `None` if it is none.
@@ -50,7 +51,8 @@ pub fn parse(line: &str) -> Option<Line> {
     let (cases, deaths, violations) = (count()?, count()?, count()?);
     let _seconds = fields.next()?.parse::<f64>().ok()?;
     let detail = fields.next().unwrap_or_default().to_owned();
-    Some(Line { state, name, cases, deaths, violations, detail })
+    let test = fields.next().unwrap_or_default().to_owned();
+    Some(Line { state, name, cases, deaths, violations, detail, test })
 }
 
 /// The last line of each name.
@@ -87,6 +89,13 @@ impl Tally {
 
     fn violations(&self) -> u64 {
         self.sum(|line| line.violations)
+    }
+
+    /// The tests that failed for no other reason than that a check in them did not get to its end.
+    fn incomplete_tests(&self) -> BTreeSet<&str> {
+        let tests = |state| self.lines.values().filter(move |line| line.state == state).map(|line| line.test.as_str());
+        let failed: BTreeSet<_> = tests(State::Fail).collect();
+        tests(State::Incomplete).filter(|test| !test.is_empty() && !failed.contains(test)).collect()
     }
 
     fn of(&self, state: State) -> Vec<String> {
@@ -178,8 +187,10 @@ impl Log {
         }
     }
 
-    fn failures(&self) -> u64 {
-        self.failed.max(self.failing.len() as u64)
+    /// How many tests failed that are not among `others`.
+    fn failures_beside(&self, others: &BTreeSet<&str>) -> u64 {
+        let counted = self.failing.iter().filter(|name| others.contains(name.as_str())).count() as u64;
+        self.failed.max(self.failing.len() as u64) - counted
     }
 }
 
@@ -271,14 +282,17 @@ pub fn judge(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, took: Durati
         Layer::Fuzz => log.runs(),
         Layer::Loom | Layer::Shuttle | Layer::Chaos => tally.cases(),
     };
-    let violations = tally.violations().max(log.failures()).max(log.crashes.len() as u64);
+    let failures = log.failures_beside(&tally.incomplete_tests());
+    let violations = tally.violations().max(failures).max(log.crashes.len() as u64);
     let (verdict, reason) = verdict(layer, tally, log, ended, cases, violations);
     let seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
     Outcome { layer, cases, deaths: tally.deaths(), violations, seconds, verdict, reason }
 }
 
 fn verdict(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, cases: u64, violations: u64) -> (Verdict, String) {
-    let failing = [tally.of(State::Fail), log.failing.iter().cloned().collect(), log.crashes.clone()];
+    let incomplete = tally.incomplete_tests();
+    let failed = log.failing.iter().filter(|name| !incomplete.contains(name.as_str())).cloned().collect();
+    let failing = [tally.of(State::Fail), failed, log.crashes.clone()];
     if let Some(names) = failing.into_iter().find(|names| !names.is_empty()) {
         return (Verdict::Fail, names.join("; "));
     }
@@ -303,8 +317,11 @@ fn verdict(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, cases: u64, vi
             let at = if tally.latest.is_empty() { String::new() } else { format!(", in {}", tally.latest) };
             return (Verdict::Incomplete, format!("stopped after its limit of {} s{at}", limit.as_secs()));
         }
-        Ended::Failure => return (Verdict::Fail, "the command failed: see its log".to_owned()),
-        Ended::Success | Ended::Signal(_) => {}
+        // A test whose check is incomplete fails, and so does its command.
+        Ended::Failure if log.failing.is_empty() => {
+            return (Verdict::Fail, "the command failed: see its log".to_owned());
+        }
+        Ended::Failure | Ended::Success | Ended::Signal(_) => {}
     }
     let short = tally.of(State::Incomplete);
     if !short.is_empty() {

@@ -118,6 +118,22 @@ fn what_stopped_early_is_incomplete() {
 }
 
 #[test]
+fn a_test_that_failed_because_its_check_is_incomplete_is_no_violation() {
+    let short = "incomplete\tloom\tb\t1\t1\t0\t1\tbudget ran out\tthe_test";
+    let said = ["test the_test ... FAILED", ONE_FAILED];
+    let outcome = judged(Layer::Loom, &[PASS, short], &said, Ended::Failure);
+    assert_eq!((outcome.verdict, outcome.violations), (Verdict::Incomplete, 0));
+    assert_eq!(outcome.reason, "b (budget ran out)");
+    // Beside it, one that found something; and one that found something in a second check.
+    let two = ["test the_test ... FAILED", "test other ... FAILED", "test result: FAILED. 3 passed; 2 failed;"];
+    let outcome = judged(Layer::Loom, &[PASS, short], &two, Ended::Failure);
+    assert_eq!((outcome.verdict, outcome.violations, outcome.reason.as_str()), (Verdict::Fail, 1, "other"));
+    let fail = "fail\tloom\tc\t1\t1\t1\t1\ttorn\tthe_test";
+    let outcome = judged(Layer::Loom, &[short, fail], &said, Ended::Failure);
+    assert_eq!((outcome.verdict, outcome.reason.as_str()), (Verdict::Fail, "c (torn)"));
+}
+
+#[test]
 fn what_could_not_run_is_said_beside_what_passed() {
     let not_run = "not-run\tunit\tnamespaces\t0\t0\t0\t0\tneeds user namespaces";
     let outcome = judged(Layer::Chaos, &[PASS, not_run], &[], Ended::Success);

@@ -20,6 +20,7 @@ pub struct Sweep {
     pub(super) deaths: usize,
     preemptions: usize,
     preemptions_with_deaths: usize,
+    full_preemptions: Option<(usize, usize)>,
     runs: usize,
     pub(super) rules: Rules,
     delayed: Option<&'static str>,
@@ -37,6 +38,7 @@ impl Sweep {
             deaths: 0,
             preemptions: 3,
             preemptions_with_deaths: 2,
+            full_preemptions: None,
             runs: 40_000,
             rules: Rules::default(),
             delayed: None,
@@ -63,6 +65,19 @@ impl Sweep {
     pub fn preemptions(mut self, without_deaths: usize, with_deaths: usize) -> Self {
         (self.preemptions, self.preemptions_with_deaths) = (without_deaths, with_deaths);
         self
+    }
+
+    /// The same in the full tier, where it is one more of each unless this is said: a sweep with two deaths may take hours with one
+    /// more.
+    pub fn full_preemptions(mut self, without_deaths: usize, with_deaths: usize) -> Self {
+        self.full_preemptions = Some((without_deaths, with_deaths));
+        self
+    }
+
+    /// The most pre-emptions in this tier, without deaths and with.
+    fn bounds(&self, full: bool) -> (usize, usize) {
+        let (without, with) = (self.preemptions, self.preemptions_with_deaths);
+        if full { self.full_preemptions.unwrap_or((without + 1, with + 1)) } else { (without, with) }
     }
 
     /// How many schedules shuttle tries without a death; at each point of death a twentieth of them.
@@ -351,8 +366,8 @@ impl Run {
     /// Explores every execution with these deaths.
     fn explore(&mut self, kills: &[Kill]) -> Result<Found, OutOfTime> {
         let sweep = &self.sweep;
-        let more = usize::from(self.limits.full);
-        let preemptions = more + if kills.is_empty() { sweep.preemptions } else { sweep.preemptions_with_deaths };
+        let (without, with) = sweep.bounds(self.limits.full);
+        let preemptions = if kills.is_empty() { without } else { with };
         let runs =
             (if self.limits.full { 10 * sweep.runs } else { sweep.runs }) / if kills.is_empty() { 1 } else { 20 };
         let (places, counts) = (Arc::clone(&self.places), Arc::new(Mutex::new(Found::default())));
@@ -434,9 +449,8 @@ impl Run {
             return format!("replayed 1 execution, which violates nothing; it was: {}", replay.violated);
         }
         let places = self.places.lock().map(|places| places.len()).unwrap_or(0);
-        let more = usize::from(self.limits.full);
-        let bound =
-            rt::bound(self.sweep.preemptions + more, self.sweep.preemptions_with_deaths + more, self.limits.seed);
+        let (without, with) = self.sweep.bounds(self.limits.full);
+        let bound = rt::bound(without, with, self.limits.seed);
         format!("{} crash points at {places} source lines, {bound}", self.points)
     }
 
