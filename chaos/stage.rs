@@ -7,6 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
+use ownerdead::harness::oracle::Violation;
 use ownerdead::sync::time::now;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -114,6 +115,13 @@ impl Stage {
     pub fn expect(&mut self, holds: bool, text: impl FnOnce() -> String) {
         if !holds {
             self.finding(&text());
+        }
+    }
+
+    /// A finding, if an oracle says so.
+    pub fn hold(&mut self, judged: Result<(), Violation>) {
+        if let Err(violation) = judged {
+            self.finding(&violation.to_string());
         }
     }
 

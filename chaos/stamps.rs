@@ -1,5 +1,6 @@
 //! What victims say of themselves, in memory that is not under test.
 
+use ownerdead::harness::oracle::Fact;
 use ownerdead::sync::atomic::AtomicU64;
 use ownerdead::sync::atomic::Ordering::SeqCst;
 use ownerdead::sync::time::now;
@@ -72,6 +73,15 @@ impl Word {
     }
     pub fn swap(&self, value: u64) -> u64 {
         self.0.swap(value, SeqCst)
+    }
+}
+
+impl Fact for Word {
+    fn get(&self) -> u64 {
+        self.get()
+    }
+    fn swap(&self, value: u64) -> u64 {
+        self.swap(value)
     }
 }
 

@@ -2,6 +2,7 @@
 #![cfg(model)]
 
 use ownerdead::harness::model::{Sweep, World};
+use ownerdead::harness::oracle::Exclusion;
 use ownerdead::lock::{FutexMutex, TimedOut};
 use ownerdead::sync::atomic::AtomicU32;
 use ownerdead::sync::futex::{Word, wait};
@@ -15,19 +16,15 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Who is inside. It is no shared memory: a process's death leaves it as it is.
 #[derive(Clone, Default)]
-struct Oracle {
-    inside: Rc<Cell<bool>>,
-    through: Rc<Cell<u64>>,
-}
+struct Oracle(Rc<Exclusion<Cell<u64>>>);
 
 impl Oracle {
     /// Goes through the lock: changes what it guards in two steps.
     fn change(&self, count: &mut u64) {
-        assert!(!self.inside.replace(true), "two are inside");
+        self.0.enter(1, false).unwrap_or_else(|violation| panic!("{violation}"));
         *count += 1;
-        self.through.set(self.through.get() + 1);
-        assert_eq!(*count, self.through.get(), "what the last holder wrote is not seen");
-        self.inside.set(false);
+        assert_eq!(*count, self.0.through.get() + 1, "what the last holder wrote is not seen");
+        self.0.leave();
     }
 }
 
@@ -103,7 +100,7 @@ fn who_times_out_leaves_the_others_to_be_woken_and_misses_no_free_lock() {
             Ok(mut count) => b_oracle.change(&mut count),
             Err(TimedOut) => {
                 assert!(now() >= SECOND, "out of time before its time");
-                assert!(held.get() || b_oracle.through.get() > 1, "a free lock was not had");
+                assert!(held.get() || b_oracle.0.through.get() > 1, "a free lock was not had");
             }
         });
         world.process("c", move || oracle.change(&mut mutex.lock()));
@@ -149,9 +146,9 @@ fn a_dead_ones_lock_stays_locked_and_a_dead_waiter_takes_nothing() {
             let (mutex, oracle, held) = (mutex.clone(), oracle.clone(), Rc::clone(&held));
             world.process(name, move || match mutex.lock_timeout(SECOND) {
                 Ok(mut count) => {
-                    assert!(!oracle.inside.get(), "let in beside a dead holder");
+                    assert!(oracle.0.inside.get() == 0, "let in beside a dead holder");
                     held.set(held.get() + 1);
-                    assert_eq!(*count, oracle.through.get(), "not what the last holder wrote");
+                    assert_eq!(*count, oracle.0.through.get(), "not what the last holder wrote");
                     oracle.change(&mut count);
                     drop(count);
                     held.set(held.get() - 1);

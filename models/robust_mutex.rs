@@ -127,10 +127,10 @@ fn once_without_repair(mutex: &RobustMutex<Pair>, me: &Attachment, oracle: &Orac
         }
         // Dropped unrepaired.
         Err(LockError::OwnerDied(died)) => {
-            assert_eq!(oracle.told.replace(1), 0, "told twice");
+            assert_eq!(oracle.0.told.replace(1), 0, "told twice");
             drop(died);
         }
-        Err(LockError::NotRecoverable) => assert_eq!(oracle.told.get(), 1, "before anybody was told"),
+        Err(LockError::NotRecoverable) => assert_eq!(oracle.0.told.get(), 1, "before anybody was told"),
         Err(error) => panic!("{error}"),
     }
 }
@@ -236,7 +236,7 @@ fn a_time_out_takes_nothing_from_the_living() {
                 once(&a_mutex, &me, &a_oracle);
                 // The second time it keeps the lock: it is stopped, not dead.
                 std::mem::forget(a_mutex.lock(&me));
-                a_oracle.inside.set(true);
+                a_oracle.0.inside.set(1);
                 me
             },
         );

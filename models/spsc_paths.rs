@@ -28,9 +28,9 @@ fn a_reservation_is_seen_whole_or_not_at_all() {
                 let mut record = producer.reserve(1, 8).expect("an empty ring");
                 record.write(0, &payload(1)[..3]);
                 record.write(3, &payload(1)[3..]);
-                o.pushing.set(1);
+                o.0.push(1);
                 record.commit().expect("no fork");
-                o.pushed.set(1);
+                o.0.pushed(1);
                 producer
             },
         );
@@ -121,10 +121,9 @@ fn a_consumer_told_of_a_death_gets_what_the_next_producer_pushes() {
             let opened = again.producer(&me).expect("a dead one's seat");
             assert!(opened.owner_died(), "its first life had the seat");
             let mut producer = opened.into_inner();
-            o.take_over_producer();
             // The record that its first life was pushing may be there already.
             if again.status().write_index == 0 {
-                o.pushed.set(0);
+                o.0.pushed(0);
                 o.push(&mut producer).expect("room");
             }
             producer

@@ -2,11 +2,13 @@
 
 use super::{kind, many_slots, number, payload};
 use crate::stage::{HANG, Stage};
-use crate::stamps::{Phase, Stamps, shared};
+use crate::stamps::{Phase, Stamps, Word, shared};
+use ownerdead::harness::oracle::{Records, Violation};
 use ownerdead::owner::SeatState;
 use ownerdead::ring::spsc::{Config, Consumer, Producer, PushTimeoutError, Ring, TryPushError};
 use ownerdead::sync::time::now;
 use rand::RngExt;
+use std::cell::Cell;
 use std::time::Duration;
 
 const COMPLAINTS: [&str; 5] = [
@@ -42,8 +44,11 @@ pub fn run(stage: &mut Stage) {
     }
 }
 
-/// The victim: opens the seat, and reads until it is killed. `ended` is the last record that it committed as read for sure,
-/// `begun` the last one that it may have.
+/// What a victim knows of the records: its part is in the stamps, for the victims after it. What the stage has pushed it does not
+/// know.
+type Seen<'s> = Records<Cell<u64>, &'s Word>;
+
+/// The victim: opens the seat, and reads until it is killed.
 fn read(ring: &Ring, stamps: &Stamps, died: bool, generation: u64) {
     stamps.enter(Phase::Attaching);
     let me = ring.attach().expect("a free slot");
@@ -56,17 +61,19 @@ fn read(ring: &Ring, stamps: &Stamps, died: bool, generation: u64) {
     if consumer.generation() != generation {
         stamps.complain(5, consumer.generation(), generation);
     }
-    let mut first = true;
+    let pushes = [Cell::new(u64::MAX), Cell::new(0)];
+    let seen = Seen::new(pushes, [&stamps.begun, &stamps.ended, &stamps.signal]);
+    seen.next_reader();
     loop {
-        read_some(&mut consumer, stamps, &mut first);
+        read_some(&mut consumer, stamps, &seen);
         stamps.enter(Phase::Outside);
     }
 }
 
-fn read_some(consumer: &mut Consumer, stamps: &Stamps, first: &mut bool) {
+fn read_some(consumer: &mut Consumer, stamps: &Stamps, seen: &Seen<'_>) {
     let mut bytes = Vec::new();
     // The first record after a take-over is peeked at: what is due is known only once it is seen.
-    match if *first { 0 } else { stamps.ended.get() % 3 } {
+    match if seen.last.get() == 0 { 0 } else { seen.last.get() % 3 } {
         0 => {
             stamps.enter(Phase::Popping);
             let Ok(peek) = consumer.peek() else { return };
@@ -74,55 +81,37 @@ fn read_some(consumer: &mut Consumer, stamps: &Stamps, first: &mut bool) {
             if peek.copy_to(&mut bytes).is_err() {
                 return stamps.complain(3, 0, 0);
             }
-            let found = judge(stamps, first, kind, &bytes);
-            stamps.begun.set(found);
+            let found = judge(stamps, seen, kind, &bytes);
             peek.consume();
-            stamps.ended.set(found);
+            seen.committed(found);
         }
         1 => {
-            // Committed before it can be judged: up to one record more than is stamped as begun.
-            stamps.begun.set(stamps.begun.get().max(stamps.ended.get() + 1));
+            seen.read_unseen();
             stamps.enter(Phase::Popping);
             match consumer.pop(&mut bytes) {
-                Ok(kind) => stamps.ended.set(judge(stamps, first, kind, &bytes)),
+                Ok(kind) => seen.committed(judge(stamps, seen, kind, &bytes)),
                 Err(_) => stamps.complain(3, 0, 0),
             }
         }
         _ => {
             stamps.enter(Phase::Popping);
             let mut last = None;
-            let batch = consumer.pop_batch(4, |kind, bytes| {
-                let found = judge(stamps, first, kind, bytes);
-                stamps.begun.set(stamps.begun.get().max(found));
-                last = Some(found);
-                // Within the batch the next one is due, though nothing is committed yet.
-                stamps.signal.set(found);
-            });
+            let batch = consumer.pop_batch(4, |kind, bytes| last = Some(judge(stamps, seen, kind, bytes)));
             if batch.is_ok() {
-                stamps.ended.set(last.expect("a batch has records"));
+                seen.committed(last.expect("a batch has records"));
             }
-            stamps.signal.set(0);
         }
     }
 }
 
-/// Judges a record; its number. The first one after a take-over may be one that the dead one had seen but not committed.
-fn judge(stamps: &Stamps, first: &mut bool, kind: u32, bytes: &[u8]) -> u64 {
-    let done = if *first { stamps.ended.get() } else { stamps.ended.get().max(stamps.signal.get()) };
-    let most = if *first { stamps.begun.get().max(done) + 1 } else { done + 1 };
-    let found = number(kind, done + 1);
-    if found <= done || found > most {
-        stamps.complain(1, found, done + 1);
-    }
-    if bytes != payload(found) {
-        stamps.complain(2, found, 0);
-    }
-    if *first {
-        // From here on it counts anew: what was before this one is done.
-        *first = false;
-        stamps.signal.set(0);
-        stamps.begun.set(found);
-        stamps.ended.set(found - 1);
+/// Judges a record; its number.
+fn judge(stamps: &Stamps, seen: &Seen<'_>, kind: u32, bytes: &[u8]) -> u64 {
+    let due = seen.due();
+    let found = number(kind, due);
+    match seen.arrived(found, bytes == payload(found)) {
+        Ok(()) => {}
+        Err(Violation::Torn { number }) => stamps.complain(2, number, 0),
+        Err(_) => stamps.complain(1, found, due),
     }
     found
 }

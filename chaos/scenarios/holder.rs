@@ -2,7 +2,8 @@
 
 use super::{Pair, ZERO, many_slots};
 use crate::stage::{HANG, Stage};
-use crate::stamps::{Phase, Stamps, shared};
+use crate::stamps::{Phase, Stamps, Word, shared};
+use ownerdead::harness::oracle::{Exclusion, Violation};
 use ownerdead::lock::{Guard, LockTimeoutError, RobustMutex};
 use ownerdead::owner::Attachment;
 use std::time::Duration;
@@ -88,25 +89,27 @@ fn locked(
     number: u64,
     enter: impl Fn(Phase),
 ) -> Result<Pair, (u64, u64)> {
+    let oracle = oracle(everybody);
     match mutex.lock_timeout(me, HANG) {
         Ok(guard) => {
             enter(Phase::Holding);
-            let other = everybody.signal.swap(number);
-            if other != 0 {
-                return Err((1, other));
+            match oracle.enter(number, false) {
+                Ok(()) => {}
+                Err(Violation::TwoInside { other }) => return Err((1, other)),
+                Err(_) => return Err((2, guard.left)),
             }
             if guard.left != guard.right {
                 return Err((2, guard.left));
             }
-            Ok(change(guard, everybody, enter))
+            Ok(change(guard, &oracle, enter))
         }
         Err(LockTimeoutError::OwnerDied(died)) => {
             enter(Phase::Repairing);
             let mut guard = died.into_guard();
-            everybody.signal.set(number);
+            oracle.enter(number, true).expect("it was told");
             guard.right = guard.left;
             guard.mark_consistent();
-            Ok(change(guard, everybody, enter))
+            Ok(change(guard, &oracle, enter))
         }
         Err(LockTimeoutError::TimedOut) => Err((3, 0)),
         Err(LockTimeoutError::NotRecoverable) => Err((4, 0)),
@@ -114,15 +117,22 @@ fn locked(
     }
 }
 
-fn change(mut guard: Guard<'_, Pair>, everybody: &Stamps, enter: impl Fn(Phase)) -> Pair {
+/// Who is inside, in the stamps that all share.
+fn oracle(everybody: &Stamps) -> Exclusion<&Word> {
+    let Stamps { signal: inside, begun: changing, ended: told, generation: through, .. } = everybody;
+    Exclusion { inside, changing, told, through }
+}
+
+fn change(mut guard: Guard<'_, Pair>, oracle: &Exclusion<&Word>, enter: impl Fn(Phase)) -> Pair {
     enter(Phase::Holding);
+    oracle.change();
     guard.left += 1;
     for _ in 0..20 {
         std::hint::spin_loop();
     }
     guard.right += 1;
     let left = *guard;
-    everybody.signal.set(0);
+    oracle.leave();
     enter(Phase::Unlocking);
     drop(guard);
     left

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "not every model uses all of them")]
 
 use ownerdead::harness::model::World;
+use ownerdead::harness::oracle::Exclusion;
 use ownerdead::lock::{Guard, LockError, RobustMutex};
 use ownerdead::owner::Attachment;
 use std::cell::Cell;
@@ -19,36 +20,23 @@ pub const ZERO: Pair = Pair { left: 0, right: 0 };
 
 /// What must hold of the lock, whoever runs when. It is no shared memory: a process's death leaves it as it is.
 #[derive(Default)]
-pub struct Oracle {
-    pub inside: Cell<bool>,
-    /// The holder is between its first change and its last: its death must be told.
-    pub changing: Cell<bool>,
-    /// How often it was told.
-    pub told: Cell<u32>,
-    /// How often somebody went through.
-    pub through: Cell<u32>,
-}
+pub struct Oracle(pub Exclusion<Cell<u64>>);
 
 impl Oracle {
     /// Somebody has the lock; `told` that the last holder died.
     pub fn enter(&self, told: bool) {
-        assert!(told || !self.inside.get(), "two are inside, or a death in the lock was not told");
-        assert!(told || !self.changing.get(), "the last holder died while it changed the data, and nobody was told");
-        self.inside.set(true);
-        self.told.set(self.told.get() + u32::from(told));
+        self.0.enter(1, told).unwrap_or_else(|violation| panic!("{violation}"));
     }
 
     /// The holder has changed what it wanted to, and is about to unlock.
     pub fn leave(&self) {
-        self.changing.set(false);
-        self.inside.set(false);
-        self.through.set(self.through.get() + 1);
+        self.0.leave();
     }
 
     /// Changes the pair, in two steps.
     pub fn change(&self, guard: &mut Guard<'_, Pair>) {
         assert_eq!(guard.left, guard.right, "half changed");
-        self.changing.set(true);
+        self.0.change();
         guard.left += 1;
         guard.right += 1;
     }

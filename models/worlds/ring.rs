@@ -2,11 +2,12 @@
 #![allow(dead_code, reason = "not every model uses all of them")]
 
 use ownerdead::harness::model::World;
+use ownerdead::harness::oracle::Records;
 use ownerdead::owner::Attachment;
 use ownerdead::ring::spsc::{
     Config, Consumer, Opened, PopError, Producer, PushError, Ring, SeatError, TryPopError, TryPushError,
 };
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// Two records of one granule fill it, and the third wraps: positions 0, 24 and (after padding) 64.
@@ -16,16 +17,7 @@ pub const BARE: Config = Config::new(64).checksum(false);
 
 /// What must hold of the records, whoever runs when. It is no shared memory: a death leaves it as it is.
 #[derive(Default)]
-pub struct Oracle {
-    /// Number of the record that a producer is about to commit, or has.
-    pub pushing: Cell<u32>,
-    /// Number of the last record whose push has returned.
-    pub pushed: Cell<u32>,
-    /// Records that were seen whole, in order.
-    pub seen: RefCell<Vec<u32>>,
-    /// How many of them were committed as read, for sure.
-    pub read: Cell<usize>,
-}
+pub struct Oracle(pub Records<Cell<u64>, Cell<u64>>);
 
 pub fn payload(number: u32) -> [u8; 8] {
     [number as u8; 8]
@@ -33,32 +25,28 @@ pub fn payload(number: u32) -> [u8; 8] {
 
 impl Oracle {
     pub fn push(&self, producer: &mut Producer) -> Result<(), PushError> {
-        let number = self.pushed.get() + 1;
-        self.pushing.set(number);
-        producer.push(number, &payload(number))?;
-        self.pushed.set(number);
+        let number = self.0.ended.get() + 1;
+        self.0.push(number);
+        producer.push(number as u32, &payload(number as u32))?;
+        self.0.pushed(number);
         Ok(())
-    }
-
-    /// After a producer's death: what it was about to commit may or may not be there.
-    pub fn take_over_producer(&self) {
-        self.pushed.set(self.pushed.get().max(self.pushing.get()));
     }
 
     pub fn pop(&self, consumer: &mut Consumer) -> Result<u32, PopError> {
         let mut bytes = Vec::new();
+        self.0.read_unseen();
         let number = consumer.pop(&mut bytes)?;
-        assert_eq!(bytes, payload(number), "torn: record {number}");
-        assert!(number <= self.pushing.get(), "record {number} was never pushed");
-        let last = self.seen.borrow().last().copied().unwrap_or(0);
-        let next = last + 1;
-        let redelivered = number == last && self.read.get() < self.seen.borrow().len();
-        assert!(number == next || redelivered, "record {number} after {last}");
-        if number == next {
-            self.seen.borrow_mut().push(number);
-        }
-        self.read.set(self.seen.borrow().len());
+        self.arrived(number, &bytes);
+        self.0.committed(number.into());
         Ok(number)
+    }
+
+    pub fn arrived(&self, number: u32, bytes: &[u8]) {
+        self.0.arrived(number.into(), bytes == payload(number)).unwrap_or_else(|violation| panic!("{violation}"));
+    }
+
+    pub fn all_arrived(&self) {
+        self.0.all_arrived().unwrap_or_else(|violation| panic!("{violation}"));
     }
 }
 
@@ -101,12 +89,7 @@ pub fn add_consumer(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>, last: u
                     Ok(number) if number == last => break,
                     Ok(_) => {}
                     Err(PopError::ProducerDied) => {
-                        let seen = oracle.seen.borrow().len() as u32;
-                        assert!(
-                            seen >= oracle.pushed.get(),
-                            "committed records are lost: {seen} of {}",
-                            oracle.pushed.get()
-                        );
+                        oracle.all_arrived();
                         break;
                     }
                     Err(error) => panic!("{error}"),
@@ -149,8 +132,8 @@ pub fn add_next_producer(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>) {
             match ring.producer(&me) {
                 Ok(Opened::OwnerDied(mut next)) => {
                     assert_eq!(next.generation(), before + 1, "one take-over, one generation");
-                    oracle.take_over_producer();
-                    match next.try_push(oracle.pushing.get() + 1, &payload(oracle.pushing.get() + 1)) {
+                    let number = oracle.0.begun.get() as u32 + 1;
+                    match next.try_push(number, &payload(number)) {
                         Ok(()) | Err(TryPushError::Full) => {}
                         Err(error) => panic!("{error}"),
                     }
@@ -179,7 +162,7 @@ pub fn take_over(world: &mut World) {
             let mut last = 0;
             while let Ok(number) = consumer.try_pop(&mut bytes) {
                 assert_eq!(bytes, payload(number), "torn: record {number}");
-                assert!(number > last && number <= oracle.pushing.get() + 1, "record {number} after {last}");
+                assert!(number > last && u64::from(number) <= oracle.0.begun.get() + 1, "record {number} after {last}");
                 last = number;
             }
             consumer
@@ -203,24 +186,17 @@ pub fn redelivery(world: &mut World, config: &Config) {
         },
     );
     let (open, again, o) = (ring.clone(), ring.clone(), Rc::clone(&oracle));
-    // What its first life had seen is in the oracle, and the record after it may come again.
+    // What its first life had seen is in the oracle, and what that had not committed may come again.
     let pop_all = move |mut consumer: Consumer, oracle: &Oracle| {
-        while oracle.seen.borrow().len() < 2 || oracle.read.get() < 2 {
-            let before = oracle.seen.borrow().len();
-            oracle.read.set(before.min(oracle.read.get()));
+        while oracle.0.read.get() < 2 {
             match consumer.peek() {
                 Ok(peek) => {
                     let mut bytes = Vec::new();
                     peek.copy_to(&mut bytes).expect("whole");
                     let number = peek.kind();
-                    assert_eq!(bytes, payload(number), "torn: record {number}");
-                    assert!(
-                        number as usize == before + 1 || number as usize == before,
-                        "record {number} after {before}"
-                    );
-                    oracle.seen.borrow_mut().resize(number as usize, number);
+                    oracle.arrived(number, &bytes);
                     peek.consume();
-                    oracle.read.set(number as usize);
+                    oracle.0.committed(number.into());
                 }
                 Err(TryPopError::Empty) => break,
                 Err(error) => panic!("{error}"),
@@ -240,6 +216,7 @@ pub fn redelivery(world: &mut World, config: &Config) {
             let opened = again.consumer(&me).expect("a dead one's seat");
             assert!(opened.owner_died(), "its first life had the seat");
             assert_eq!(again.status().consumer.generation, 1);
+            o2.0.next_reader();
             pop_all(opened.into_inner(), &o2)
         });
 }

@@ -2,4 +2,5 @@
 
 #[cfg(model)]
 pub mod model;
+pub mod oracle;
 pub mod report;

@@ -20,7 +20,6 @@ pub struct Sweep {
     pub(super) deaths: usize,
     preemptions: usize,
     preemptions_with_deaths: usize,
-    full_preemptions: Option<(usize, usize)>,
     runs: usize,
     pub(super) rules: Rules,
     delayed: Option<&'static str>,
@@ -38,7 +37,6 @@ impl Sweep {
             deaths: 0,
             preemptions: 3,
             preemptions_with_deaths: 2,
-            full_preemptions: None,
             runs: 40_000,
             rules: Rules::default(),
             delayed: None,
@@ -61,23 +59,16 @@ impl Sweep {
         self
     }
 
-    /// The most pre-emptions in one execution under loom, without deaths and with.
+    /// The most pre-emptions in one execution under loom, without deaths and with; one more of each in the full tier.
     pub fn preemptions(mut self, without_deaths: usize, with_deaths: usize) -> Self {
         (self.preemptions, self.preemptions_with_deaths) = (without_deaths, with_deaths);
         self
     }
 
-    /// The same in the full tier, where it is one more of each unless this is said: a sweep with two deaths may take hours with one
-    /// more.
-    pub fn full_preemptions(mut self, without_deaths: usize, with_deaths: usize) -> Self {
-        self.full_preemptions = Some((without_deaths, with_deaths));
-        self
-    }
-
     /// The most pre-emptions in this tier, without deaths and with.
     fn bounds(&self, full: bool) -> (usize, usize) {
-        let (without, with) = (self.preemptions, self.preemptions_with_deaths);
-        if full { self.full_preemptions.unwrap_or((without + 1, with + 1)) } else { (without, with) }
+        let more = usize::from(full);
+        (self.preemptions + more, self.preemptions_with_deaths + more)
     }
 
     /// How many schedules shuttle tries without a death; at each point of death a twentieth of them.
