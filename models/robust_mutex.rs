@@ -52,7 +52,7 @@ fn one_that_was_woken_and_dies_leaves_nobody_asleep() {
 #[test]
 fn one_that_was_woken_and_dies_leaves_nobody_asleep_under_an_older_kernel() {
     let sweep = Sweep::new("mutex_two_deaths_older_kernel").kernel(Variant::WholeWordTest);
-    sweep.victims(&["a", "b"]).two_deaths().preemptions(1, 1).runs(8_000).run(|world| {
+    sweep.victims(&["a", "b"]).two_deaths().preemptions(1, 1).full_preemptions(2, 1).runs(8_000).run(|world| {
         everybody_wants_what_a_has(world, &["b", "c"]);
     });
 }

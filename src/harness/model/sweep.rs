@@ -20,6 +20,7 @@ pub struct Sweep {
     pub(super) deaths: usize,
     preemptions: usize,
     preemptions_with_deaths: usize,
+    full_preemptions: Option<(usize, usize)>,
     runs: usize,
     pub(super) rules: Rules,
     delayed: Option<&'static str>,
@@ -37,6 +38,7 @@ impl Sweep {
             deaths: 0,
             preemptions: 3,
             preemptions_with_deaths: 2,
+            full_preemptions: None,
             runs: 40_000,
             rules: Rules::default(),
             delayed: None,
@@ -65,10 +67,16 @@ impl Sweep {
         self
     }
 
+    /// The same for the full tier, in place of one more of each: that may be ten times the work, and more.
+    pub fn full_preemptions(mut self, without_deaths: usize, with_deaths: usize) -> Self {
+        self.full_preemptions = Some((without_deaths, with_deaths));
+        self
+    }
+
     /// The most pre-emptions in this tier, without deaths and with.
     fn bounds(&self, full: bool) -> (usize, usize) {
-        let more = usize::from(full);
-        (self.preemptions + more, self.preemptions_with_deaths + more)
+        let (without, with) = (self.preemptions, self.preemptions_with_deaths);
+        if full { self.full_preemptions.unwrap_or((without + 1, with + 1)) } else { (without, with) }
     }
 
     /// How many schedules shuttle tries without a death; at each point of death a twentieth of them.
