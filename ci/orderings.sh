@@ -32,7 +32,7 @@ while (($#)); do
 done
 rm -rf "$work"
 mkdir -p "$work"
-trap 'kill "$!" 2>/dev/null; echo "orderings: interrupted"; exit 130' INT TERM
+trap 'echo "orderings: interrupted"; exit 130' INT TERM
 export work reasons
 
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" CARGO_TARGET_DIR=$CARGO_TARGET_DIR/loom
@@ -136,8 +136,7 @@ change() {
 }
 export -f text reason tests fails change
 : >"$work/verdicts"
-awk '{ print NR; print }' "$work/changes" | xargs -d '\n' -n 2 -P "$(nproc)" bash -c 'change "$@"' _ &
-wait "$!"
+awk '{ print NR; print }' "$work/changes" | xargs -d '\n' -n 2 -P "$(nproc)" bash -c 'change "$@"' _
 
 # A reason for what is no longer there is a reason for nothing.
 failed=0

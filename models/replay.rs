@@ -14,7 +14,7 @@ use worlds::{everybody_locks, textbook::Plant};
 
 /// Fails: the textbook mutex loses a wake-up. `OWNERDEAD_TEST_SUBJECT` says how its code has changed since.
 #[test]
-#[ignore = "it fails, and is run by the other tests"]
+#[ignore = "no test, but what fails: the tests below start it, each in a process of its own"]
 fn subject() {
     let changed = std::env::var("OWNERDEAD_TEST_SUBJECT").unwrap_or_default();
     let name = if changed == "renamed" { "replay_renamed" } else { "replay_subject" };
