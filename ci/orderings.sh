@@ -93,8 +93,10 @@ tests() {
         END { for (test in binary) { for (i = 1; i <= count && (test, site[i]) in by; i++); if (i > count) print total[test], test, binary[test] } }' \
         "$work/report" "$work/all" | sort -n | cut -f 2-
 }
-# fails TEST BINARY: whether it finds something; one that only ran out of its budget has caught nothing.
-fails() { ! "$2" --exact "$1" >"$log" 2>&1 && ! grep -q INCOMPLETE "$log"; }
+# passes TEST BINARY: whether it ran to its end and found nothing.
+passes() { "$2" --exact "$1" >"$log" 2>&1 && grep -q '^test result: ok. 1 passed;' "$log"; }
+# fails TEST BINARY: whether it found something. One that ran out of its budget, or was killed, has caught nothing.
+fails() { ! passes "$@" && grep -q '^test result: FAILED. 0 passed; 1 failed;' "$log" && ! grep -q INCOMPLETE "$log"; }
 # change NUMBER LINE: makes it, and says what came of it.
 change() {
     local number=$1 kind site part from to operation by= test binary start=$SECONDS step what held count=0
@@ -107,10 +109,16 @@ change() {
             if OWNERDEAD_WEAKEN="$site/$part=$to" fails "$test" "$binary"; then by=$test; break; fi
         done < <(tests "$site")
         ;;
-    delay | list)
+    delay)
         step=delayed what="$operation delayed"
         while IFS=$'\t' read -r test binary; do
             count=$((count + 1))
+            if ! OWNERDEAD_DELAY="$site" passes "$test" "$binary"; then by=$test; break; fi
+        done < <(tests "$site")
+        ;;
+    list)
+        step=delayed what="$operation delayed"
+        while IFS=$'\t' read -r test binary; do
             if OWNERDEAD_DELAY="$site" fails "$test" "$binary"; then by=$test; break; fi
         done < <(tests "$site")
         ;;
@@ -127,14 +135,14 @@ change() {
     local verdict result why
     why=$(reason "$site" "$part" "$step")
     if [[ $kind == delay ]]; then
-        if [[ -n $by ]]; then verdict=failed result="FAILED in $by: a compiler may do this"; else verdict=held result="held, in $count tests"; fi
+        if [[ -n $by ]] || ((!count)); then verdict=failed result="FAILED in ${by:-no test}: a compiler may do this"; else verdict=held result="held, in $count tests"; fi
     elif [[ -n $by ]]; then verdict=caught result="caught by $by"
     elif [[ -n $why ]]; then verdict=excused result="survives: $why"
     else verdict=failed result="SURVIVED: $(text "$site")"; fi
     echo "$verdict" >>"$work/verdicts"
     printf '%-34s %-24s %4d s  %s\n' "$site" "$what" $((SECONDS - start)) "$result"
 }
-export -f text reason tests fails change
+export -f text reason tests passes fails change
 : >"$work/verdicts"
 awk '{ print NR; print }' "$work/changes" | xargs -d '\n' -n 2 -P "$(nproc)" bash -c 'change "$@"' _
 
