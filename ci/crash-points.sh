@@ -42,7 +42,10 @@ export OWNERDEAD_SITES=$work/sites
 RUSTFLAGS="${RUSTFLAGS:-} --cfg $model" CARGO_TARGET_DIR=$CARGO_TARGET_DIR/$model cargo test -q --release --tests >"$work/log" 2>&1 ||
     { cat "$work/log"; echo "crash-points: FAILED: the models do not pass"; exit 1; }
 
-touch -a "$reasons" 2>/dev/null || true
+# A call that a process came by, and that the search above does not know, would be missing from the total.
+awk -F '\t' 'NR == FNR { known[$1]; next } $5 != "held" && $3 ~ /^src\/(ring|lock|owner)\// && !($3 in known) && !seen[$3]++ { print "  " $3, $4 }' \
+    "$work/calls" "$work/sites" >"$work/unknown"
+[[ ! -s $work/unknown ]] || { echo 'crash-points: FAILED: calls that are not found in the source:'; cat "$work/unknown"; exit 1; }
 awk -F '\t' -v reasons="$reasons" '
     function file_of(site) { sub(/:.*/, "", site); return site }
     FILENAME == reasons { if ($0 !~ /^#/ && NF >= 3) { why[$1, $2] = $3; unused[$1 "\t" $2] } next }

@@ -70,6 +70,8 @@ text() {
     floor lock ring harness inspect
     floor ring harness inspect
     floor inspect harness
+    # As the README types them.
+    report 'scripts that cannot be executed' "$(find ci -name '*.sh' ! -perm -u+x)"
     rule 'libc, nix in src/lock, src/ring, src/inspect.rs' '(?<![\w:])(::)?(libc|nix)\b' src/lock src/ring src/inspect.rs
 }
 
@@ -138,6 +140,7 @@ self_test() {
     plant 'inspect names harness' src/inspect.rs 'use crate::harness::Sweep;' 'src/inspect is below' "${lint[@]}"
     plant 'ring names libc' $new 'use libc::pid_t;' 'libc, nix in' "${lint[@]}"
     plant 'lock names nix' src/lock/planted.rs 'fn f() { nix::unistd::getpid(); }' 'libc, nix in' "${lint[@]}"
+    plant 'a script that is no program' ci/planted.sh '#!/bin/sh' 'cannot be executed' "${lint[@]}"
     plant 'formatting' src/lib.rs 'fn  f( ) { }' 'Diff in' cargo fmt --all --check
     local clippy=(env CARGO_TARGET_DIR="$copy/target" cargo clippy -q --lib -- -D warnings)
     # If the tree itself did not pass, clippy's "rejected" would mean nothing.

@@ -4,7 +4,9 @@
 #[path = "worlds/mutex.rs"]
 mod mutex;
 
-use mutex::{Oracle, Pair, ZERO, attach_and_lock, comes_back, everybody_locks, everybody_wants_what_a_has, once};
+use mutex::{
+    Oracle, Pair, ZERO, add_locker, attach_and_lock, comes_back, everybody_locks, everybody_wants_what_a_has, once,
+};
 use ownerdead::harness::model::{Sweep, World};
 use ownerdead::lock::{LockError, LockTimeoutError, RobustMutex, TryLockError};
 use ownerdead::owner::Attachment;
@@ -77,15 +79,7 @@ fn who_unlocks_and_leaves_wakes_all_who_watched_it() {
                 me.detach().expect("no rights");
             },
         );
-        let attach = mutex.clone();
-        world.process_after(
-            "b",
-            move || attach.attach().expect("a free slot"),
-            move |me| {
-                once(&mutex, &me, &oracle);
-                me
-            },
-        );
+        add_locker(world, "b", &mutex, &oracle);
     });
 }
 

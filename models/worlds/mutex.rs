@@ -66,20 +66,25 @@ pub fn once(mutex: &RobustMutex<Pair>, me: &Attachment, oracle: &Oracle) {
     oracle.leave();
 }
 
+/// A process that is attached, and goes through the lock once.
+pub fn add_locker(world: &mut World, name: &'static str, mutex: &RobustMutex<Pair>, oracle: &Rc<Oracle>) {
+    let (attach, mutex, oracle) = (mutex.clone(), mutex.clone(), Rc::clone(oracle));
+    world.process_after(
+        name,
+        move || attach.attach().expect("a free slot"),
+        move |me| {
+            once(&mutex, &me, &oracle);
+            me
+        },
+    );
+}
+
 /// Processes that are attached, and each go through the lock once.
 pub fn everybody_locks(world: &mut World, names: &[&'static str]) -> (RobustMutex<Pair>, Rc<Oracle>) {
     let mutex = RobustMutex::private(names.len() + 1, ZERO);
     let oracle = Rc::new(Oracle::default());
     for name in names {
-        let (attach, mutex, oracle) = (mutex.clone(), mutex.clone(), Rc::clone(&oracle));
-        world.process_after(
-            name,
-            move || attach.attach().expect("a free slot"),
-            move |me| {
-                once(&mutex, &me, &oracle);
-                me
-            },
-        );
+        add_locker(world, name, &mutex, &oracle);
     }
     (mutex, oracle)
 }
@@ -107,15 +112,7 @@ pub fn everybody_wants_what_a_has(world: &mut World, others: &[&'static str]) {
         },
     );
     for name in others {
-        let (attach, mutex, oracle) = (mutex.clone(), mutex.clone(), Rc::clone(&oracle));
-        world.process_after(
-            name,
-            move || attach.attach().expect("a free slot"),
-            move |me| {
-                once(&mutex, &me, &oracle);
-                me
-            },
-        );
+        add_locker(world, name, &mutex, &oracle);
     }
 }
 

@@ -80,6 +80,7 @@ pub(super) fn put_off(
     let process = process.filter(|_| mutant::delays(at, operation));
     // What is not known to be shared memory may be gone by then.
     let Some(process) = process.filter(|_| address == 0 || kernel::is_shared(address)) else { return Err(store) };
+    mutant::put_off();
     DELAYED.with_borrow_mut(|all| all.push(Delayed { process, address, value, at, store: Box::new(store) }));
     Ok(())
 }

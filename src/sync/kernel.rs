@@ -45,7 +45,7 @@ const MOST_OPERATIONS: u32 = 20_000;
 /// What a kernel asks of the pending word of a dead one, which does not name it, before it wakes a sleeper there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Variant {
-    /// That it names no TID; whatever else is in it. Linux since 6.2, and the stable kernels that took over the change.
+    /// That it names no TID; whatever else is in it. What `scripts` sees Linux 6.18 do.
     #[default]
     OwnerTest,
     /// That the whole half is 0: where WAITERS or OWNER_DIED is left in it, nobody is woken. Older kernels.

@@ -102,6 +102,8 @@ thread_local! {
     static LINES: RefCell<BTreeSet<Line>> = const { RefCell::new(BTreeSet::new()) };
     /// The operation whose stores this thread's sweep delays, wherever they are; and that which does not hold them back.
     static EVERYWHERE: Cell<[Option<&'static str>; 2]> = const { Cell::new([None; 2]) };
+    /// How many stores of this thread's sweep were put off.
+    static PUT_OFF: Cell<u64> = const { Cell::new(0) };
     /// See [`stale`].
     static STALE: Cell<bool> = const { Cell::new(false) };
 }
@@ -141,6 +143,16 @@ pub(super) fn delays(at: &'static Location<'static>, operation: &'static str) ->
     EVERYWHERE.get()[0] == Some(operation) || is(asked().delay.as_ref(), at)
 }
 
+/// A store was put off.
+pub(super) fn put_off() {
+    PUT_OFF.set(PUT_OFF.get() + 1);
+}
+
+/// How many stores of this thread's sweep were put off, if any were to be.
+pub(crate) fn stores_put_off() -> Option<u64> {
+    (EVERYWHERE.get()[0].is_some() || asked().delay.is_some()).then(|| PUT_OFF.get())
+}
+
 /// Whether what is at `at` holds delayed stores back, which it does by its nature.
 pub(super) fn holds(at: &'static Location<'static>, operation: &'static str) -> bool {
     EVERYWHERE.get()[1] != Some(operation) && !is(asked().unfence.as_ref(), at)
@@ -159,6 +171,7 @@ pub(super) fn held(at: &'static Location<'static>, operation: &'static str, stor
 /// From here on this thread's sweep delays all stores of operation `delayed`, and no operation `unfenced` holds them back.
 pub(crate) fn everywhere(delayed: Option<&'static str>, unfenced: Option<&'static str>) {
     EVERYWHERE.set([delayed, unfenced]);
+    PUT_OFF.set(0);
 }
 
 /// From here on a compare-and-swap of this thread's sweep that fails may give an older value.

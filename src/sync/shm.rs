@@ -34,7 +34,7 @@ impl<T: ?Sized> Shared<T> {
         #[cfg(any(loom, shuttle))]
         {
             let start = ptr.addr().get();
-            // SAFETY: the caller's, and `keep` lives.
+            // SAFETY: both callers point into what `keep` owns, which is not changed but through cells, and `keep` lives.
             let size = size_of_val(unsafe { ptr.as_ref() });
             super::kernel::keep(start..start + size, Arc::clone(&keep));
         }

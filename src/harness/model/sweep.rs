@@ -188,6 +188,7 @@ impl Sweep {
             deaths: 0,
             points: 0,
             spoke: Instant::now(),
+            put_off: None,
             replayed,
             sweep: self,
         };
@@ -202,6 +203,7 @@ impl Sweep {
                 Err(payload) => Err(Stopped::Violation(payload)),
             }
         };
+        run.put_off = mutant::stores_put_off();
         mutant::finish_sweep(run.sweep.name, &*run.places.lock().unwrap_or_else(PoisonError::into_inner));
         (run, result)
     }
@@ -261,6 +263,8 @@ pub(super) struct Run {
     pub(super) deaths: u64,
     points: u64,
     spoke: Instant,
+    /// How many stores were delayed, if any were to be.
+    put_off: Option<u64>,
     /// It is this execution alone.
     replayed: Option<Replay>,
 }
@@ -373,6 +377,7 @@ impl Run {
         let counted = Arc::clone(&counts);
         let execution = self.execution(kills, move |deaths| {
             let mut found = counted.lock().expect("one thread");
+            found.ended += 1;
             found.deaths += deaths.len() as u64;
             found.both += u64::from(deaths.len() > 1);
             let mut places = places.lock().expect("one thread");
@@ -386,6 +391,10 @@ impl Run {
         let explored = match explored {
             Ok(explored) => explored,
             Err(payload) => {
+                // Those that ended, and the one that did not.
+                let found = *counts.lock().unwrap_or_else(PoisonError::into_inner);
+                self.executions += found.ended + 1;
+                self.deaths += found.deaths;
                 self.explain(kills, &text, limits, message(&*payload));
                 resume_unwind(payload);
             }
@@ -450,7 +459,8 @@ impl Run {
         let places = self.places.lock().map(|places| places.len()).unwrap_or(0);
         let (without, with) = self.sweep.bounds(self.limits.full);
         let bound = rt::bound(without, with, self.limits.seed);
-        format!("{} crash points at {places} source lines, {bound}", self.points)
+        let put_off = self.put_off.map(|count| format!("; {count} stores were delayed")).unwrap_or_default();
+        format!("{} crash points at {places} source lines, {bound}{put_off}", self.points)
     }
 
     fn emit(&self, state: State, violations: u64, detail: &str) {
@@ -478,9 +488,13 @@ impl Run {
     }
 }
 
-/// How often processes died in an exploration.
+/// What an exploration came to.
 #[derive(Clone, Copy, Default)]
 struct Found {
+    /// Executions that came to their end.
+    ended: u64,
+    /// Processes that died.
     deaths: u64,
+    /// Executions in which two died.
     both: u64,
 }
