@@ -66,6 +66,8 @@ pub mod cell {
 
 /// The thread's robust list, by which the kernel tells of its death.
 pub mod robust {
+    #[cfg(not(any(loom, shuttle)))]
+    pub use super::backend::robust::head;
     pub use super::backend::robust::{List, Node, NodeError};
 
     /// A life word holds the TID of its living thread in these bits. Every other value in them is no living thread.

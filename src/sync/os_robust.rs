@@ -93,6 +93,21 @@ impl std::error::Error for NodeError {
     }
 }
 
+/// The address of the head that is registered for the calling thread; 0 if there is none. It may be anything: the kernel takes a
+/// thread's word for it. One system call, `get_robust_list`, which allocates nothing.
+pub fn head() -> usize {
+    registered().map_or(0, |(head, _)| head.addr())
+}
+
+/// The head that is registered for the calling thread, and its length in bytes; `None` if the kernel does not say.
+fn registered() -> Option<(*mut Head, usize)> {
+    let mut head: *mut Head = core::ptr::null_mut();
+    let mut length = 0usize;
+    // SAFETY: both are valid to write to; PID 0 is the calling thread.
+    let result = unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &mut head, &mut length) };
+    (result == 0).then_some((head, length))
+}
+
 impl List {
     /// The list of the calling thread. One system call, `get_robust_list`.
     ///
@@ -104,12 +119,9 @@ impl List {
         if page != PAGE {
             return Err(NodeError::PageSize { found: page });
         }
-        let mut head: *mut Head = core::ptr::null_mut();
-        let mut length = 0usize;
-        // SAFETY: both are valid to write to; PID 0 is the calling thread.
-        if unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &mut head, &mut length) } != 0 {
+        let Some((head, length)) = registered() else {
             return Err(NodeError::Os { call: "get_robust_list", source: io::Error::last_os_error() });
-        }
+        };
         // A kernel that was given a head of another length would not have taken it.
         let Some(head) = NonNull::new(head).filter(|_| length == size_of::<Head>()) else {
             return Err(NodeError::UnsupportedLibc { found: None });

@@ -1,0 +1,357 @@
+//! Processes: forked, waited for with a bound, and heard.
+
+use super::{Facts, Finding, Kind, Memory};
+use crate::sync::atomic::Ordering::SeqCst;
+use std::any::Any;
+use std::io;
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::time::{Duration, Instant};
+
+/// Why the engine cannot do its work. What it finds in a subject is no error.
+#[derive(Debug)]
+pub enum EngineError {
+    /// The process that the engine forks from has more than one thread, so a child of it could find a lock held for ever.
+    Threads {
+        /// How many there are.
+        found: usize,
+    },
+    /// The memory under test is larger than a sweep can record.
+    TooLarge {
+        /// Its bytes.
+        found: usize,
+        /// The most that there may be.
+        expected: usize,
+    },
+    /// A process of the cast did not come to where it was to stand.
+    Cast {
+        /// What became of it.
+        text: String,
+    },
+    /// A system call failed.
+    Os {
+        /// Which one, or what for.
+        call: &'static str,
+        /// Its error.
+        source: io::Error,
+    },
+}
+
+impl core::fmt::Display for EngineError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Threads { found } => write!(
+                f,
+                "found {found} threads in the process, expected 1: run the engine in a process of its own, before any other \
+                 thread is started (a test with `harness = false` can start itself anew)"
+            ),
+            Self::TooLarge { found, expected } => {
+                write!(
+                    f,
+                    "found {found} bytes of memory under test, expected at most {expected}: make the structure smaller"
+                )
+            }
+            Self::Cast { text } => write!(f, "a process of the cast: {text}"),
+            Self::Os { call, source } => write!(f, "{call} failed: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Os { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn os(call: &'static str) -> impl FnOnce(io::Error) -> EngineError {
+    move |source| EngineError::Os { call, source }
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// By itself, with this exit code.
+    Exited(i32),
+    /// By a signal.
+    Signal(i32),
+    /// It stopped itself, and stands.
+    Stopped,
+    /// Not at all in the time that it had; it was killed. Where it was.
+    Hung(String),
+}
+
+/// A child's code for a panic, as Rust's own.
+const PANICKED: i32 = 101;
+/// A child's code for a finding.
+const FOUND: i32 = 1;
+
+/// What a child says to the engine: memory that both have.
+#[derive(Debug)]
+pub(super) struct Board(Memory);
+
+/// Words of the board.
+const LOGGED: usize = 0;
+const WHOLE: usize = 1;
+const MISSED: usize = 2;
+const KIND: usize = 3;
+const LENGTH: usize = 4;
+const TEXT: usize = 8;
+const WORDS: usize = 512;
+
+impl Board {
+    fn new() -> io::Result<Self> {
+        Memory::zeroed(8 * WORDS).map(Self)
+    }
+
+    fn set(&self, word: usize, value: u64) {
+        self.0.words()[word].store(value, SeqCst);
+    }
+
+    fn get(&self, word: usize) -> u64 {
+        self.0.words()[word].load(SeqCst)
+    }
+
+    pub(super) fn clear(&self) {
+        (0..TEXT).for_each(|word| self.set(word, 0));
+    }
+
+    /// So many words of the log are written, and whether the operation came to its end.
+    pub(super) fn recorded(&self, words: usize, whole: bool) {
+        self.set(LOGGED, words as u64);
+        self.set(WHOLE, whole.into());
+    }
+
+    pub(super) fn missed_boundary(&self) {
+        self.set(MISSED, self.get(MISSED) + 1);
+    }
+
+    /// Words of the log, whether it is whole, boundaries missed.
+    pub(super) fn recording(&self) -> (usize, bool, u64) {
+        (self.get(LOGGED) as usize, self.get(WHOLE) != 0, self.get(MISSED))
+    }
+
+    /// Writes what came of it.
+    fn say(&self, kind: u64, text: &str) {
+        let bytes = text.as_bytes();
+        let bytes = &bytes[..bytes.len().min(8 * (WORDS - TEXT))];
+        for (index, chunk) in bytes.chunks(8).enumerate() {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.set(TEXT + index, u64::from_le_bytes(word));
+        }
+        self.set(LENGTH, bytes.len() as u64);
+        self.set(KIND, kind);
+    }
+
+    fn text(&self) -> String {
+        let length = (self.get(LENGTH) as usize).min(8 * (WORDS - TEXT));
+        let bytes: Vec<u8> = (0..length.div_ceil(8)).flat_map(|word| self.get(TEXT + word).to_le_bytes()).collect();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+}
+
+/// Forks, and waits. While it lives SIGCHLD is blocked in this thread.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) board: Board,
+    pub(super) facts: Facts,
+    /// What a process may take before it is said to hang.
+    pub(super) patience: Duration,
+    signals: libc::sigset_t,
+    processor: Option<libc::cpu_set_t>,
+}
+
+/// A child of the engine's; killed and waited for when dropped, if it is still there.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) pid: libc::pid_t,
+    over: bool,
+}
+
+impl Engine {
+    /// `pinned`: this process and those it forks use one processor, which makes forks four times as fast.
+    pub(super) fn new(patience: Duration, pinned: bool) -> Result<Self, EngineError> {
+        let threads = std::fs::read_dir("/proc/self/task").map_err(os("reading /proc/self/task"))?.count();
+        if threads != 1 {
+            return Err(EngineError::Threads { found: threads });
+        }
+        let board = Board::new().map_err(os("mapping memory for the engine"))?;
+        let facts = Facts::new().map_err(os("mapping memory for the facts"))?;
+        let mut signals = MaybeUninit::uninit();
+        // SAFETY: `child` is initialised by the first call; both sets are valid, and the old one is filled.
+        let signals = unsafe {
+            let child = only(libc::SIGCHLD);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &child, signals.as_mut_ptr());
+            signals.assume_init()
+        };
+        let processor = pinned.then(pin).flatten();
+        Ok(Self { board, facts, patience, signals, processor })
+    }
+
+    /// Forks a child that runs `body` and ends, with what it says on the board.
+    pub(super) fn fork(&self, body: impl FnOnce() -> Result<&'static str, Finding>) -> Result<Child, EngineError> {
+        self.board.clear();
+        // SAFETY: no arguments.
+        let engine = unsafe { libc::getpid() };
+        // SAFETY: this process has one thread, so the child may do anything.
+        match unsafe { libc::fork() } {
+            -1 => Err(os("fork")(io::Error::last_os_error())),
+            0 => self.live(engine, body),
+            pid => Ok(Child { pid, over: false }),
+        }
+    }
+
+    /// In a child.
+    fn live(&self, engine: libc::pid_t, body: impl FnOnce() -> Result<&'static str, Finding>) -> ! {
+        // SAFETY: PR_SET_PDEATHSIG takes a signal number; a core dump of a victim is not wanted; the mask is the engine's own from
+        // before.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::setrlimit(libc::RLIMIT_CORE, &libc::rlimit { rlim_cur: 0, rlim_max: 0 });
+            libc::pthread_sigmask(libc::SIG_SETMASK, &self.signals, ptr::null_mut());
+            if libc::getppid() != engine {
+                libc::_exit(0);
+            }
+        }
+        std::panic::set_hook(Box::new(|_| {}));
+        let code = match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(Ok(outcome)) => {
+                self.board.say(0, outcome);
+                0
+            }
+            Ok(Err(finding)) => {
+                self.board.say(finding.kind as u64, &finding.text);
+                FOUND
+            }
+            Err(payload) => {
+                self.board.say(Kind::Crashed as u64, message(&*payload));
+                PANICKED
+            }
+        };
+        // SAFETY: ends the child at once: the engine's destructors and buffers are not its own.
+        unsafe { libc::_exit(code) }
+    }
+
+    /// Waits until the child has ended or stopped, no longer than the engine's patience.
+    pub(super) fn wait(&self, child: &mut Child) -> Result<End, EngineError> {
+        let until = Instant::now() + self.patience;
+        let signal = only(libc::SIGCHLD);
+        loop {
+            let mut status = 0;
+            // SAFETY: a child of this process that was not waited for yet, and a status to write to.
+            match unsafe { libc::waitpid(child.pid, &mut status, libc::WNOHANG | libc::WUNTRACED) } {
+                0 => {}
+                -1 => return Err(os("waitpid")(io::Error::last_os_error())),
+                _ if libc::WIFSTOPPED(status) => return Ok(End::Stopped),
+                _ => {
+                    child.over = true;
+                    let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+                    return Ok(signal.map_or(End::Exited(libc::WEXITSTATUS(status)), End::Signal));
+                }
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let whereabouts = child.whereabouts();
+                child.kill();
+                return Ok(End::Hung(whereabouts));
+            }
+            let left = libc::timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            // SAFETY: valid pointers; which child it was is asked above.
+            unsafe { libc::sigtimedwait(&signal, ptr::null_mut(), &left) };
+        }
+    }
+
+    /// What a child that was to give an outcome has come to.
+    pub(super) fn outcome(&self, end: End) -> Result<String, Finding> {
+        match end {
+            End::Exited(0) => Ok(self.board.text()),
+            End::Exited(FOUND) => Err(Finding::new(self.kind(), self.board.text())),
+            End::Exited(PANICKED) => Err(Finding::new(Kind::Crashed, format!("panicked: {}", self.board.text()))),
+            End::Exited(code) => Err(Finding::new(Kind::Crashed, format!("ended by itself, with exit code {code}"))),
+            End::Signal(signal) => Err(Finding::new(Kind::Crashed, format!("ended by signal {signal}"))),
+            End::Stopped => Err(Finding::new(Kind::Stuck, "stopped itself")),
+            End::Hung(place) => Err(Finding::new(Kind::Stuck, format!("did not end in {:?}: {place}", self.patience))),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        let said = self.board.get(KIND);
+        Kind::ALL.into_iter().find(|&kind| kind as u64 == said).unwrap_or(Kind::Other)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // SAFETY: what was there before.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &self.signals, ptr::null_mut());
+            if let Some(processors) = &self.processor {
+                libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), processors);
+            }
+        }
+    }
+}
+
+impl Child {
+    /// Ends it, if it is still there, and waits until it has.
+    pub(super) fn kill(&mut self) {
+        if !self.over {
+            // SAFETY: a child that was not waited for, so the PID is still its own.
+            unsafe {
+                libc::kill(self.pid, libc::SIGKILL);
+                libc::waitpid(self.pid, ptr::null_mut(), 0);
+            }
+            self.over = true;
+        }
+    }
+
+    /// Where it is, as far as the kernel tells.
+    pub(super) fn whereabouts(&self) -> String {
+        let read = |what| {
+            let text = std::fs::read_to_string(format!("/proc/{}/{what}", self.pid)).unwrap_or_default();
+            format!("{what}: {}", text.trim())
+        };
+        ["wchan", "syscall", "stack"].map(read).join("; ")
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The set of one signal.
+fn only(signal: libc::c_int) -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the first call initialises the set.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        set.assume_init()
+    }
+}
+
+/// Keeps this process on the processor that it is on. Those that it could use before, if that worked.
+fn pin() -> Option<libc::cpu_set_t> {
+    let size = size_of::<libc::cpu_set_t>();
+    // SAFETY: all zero is a valid, empty set; the sets are valid to read and to write.
+    unsafe {
+        let mut before: libc::cpu_set_t = std::mem::zeroed();
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size, &mut before) != 0 {
+            return None;
+        }
+        libc::CPU_SET(usize::try_from(libc::sched_getcpu()).ok()?, &mut one);
+        (libc::sched_setaffinity(0, size, &one) == 0).then_some(before)
+    }
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
+}

@@ -1,0 +1,70 @@
+//! What an oracle keeps, in memory that is not under test, and that all processes share.
+
+use super::Memory;
+use crate::harness::oracle::Fact;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering::SeqCst;
+use std::io;
+
+/// Words that processes keep for the oracle. They are part of what a sweep records at each instruction, and puts back: so a
+/// survivor finds them as they were when the victim died. All 0 when the subject is prepared.
+#[derive(Debug)]
+pub struct Facts {
+    memory: Memory,
+}
+
+impl Facts {
+    /// How many words there are.
+    pub const WORDS: usize = 64;
+
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { memory: Memory::zeroed(Self::WORDS * size_of::<u64>())? })
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Word `index`; its meaning is the subject's.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Self::WORDS`].
+    pub fn word(&self, index: usize) -> &Word {
+        let words = &self.memory.words()[..Self::WORDS];
+        // SAFETY: a `Word` is a transparent wrapper of an `AtomicU64`.
+        unsafe { &*(&raw const words[index]).cast::<Word>() }
+    }
+}
+
+/// A word of [`Facts`]. SeqCst throughout: what is under test must not lean on it, and it is not in the same memory.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Word(AtomicU64);
+
+impl Word {
+    /// What it is.
+    pub fn get(&self) -> u64 {
+        self.0.load(SeqCst)
+    }
+    /// It is `value` now.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, SeqCst);
+    }
+    /// It is `value` more; what it was.
+    pub fn add(&self, value: u64) -> u64 {
+        self.0.fetch_add(value, SeqCst)
+    }
+    /// It is `value` now; what it was.
+    pub fn swap(&self, value: u64) -> u64 {
+        self.0.swap(value, SeqCst)
+    }
+}
+
+impl Fact for Word {
+    fn get(&self) -> u64 {
+        self.get()
+    }
+    fn swap(&self, value: u64) -> u64 {
+        self.swap(value)
+    }
+}

@@ -1,0 +1,169 @@
+//! What is killed.
+
+use super::{Cast, Facts, Memory};
+use crate::harness::oracle::Violation;
+
+/// A structure in shared memory, an operation to die in, what a survivor does then, and what must hold.
+///
+/// The value itself is the structure, made in fresh memory. The engine forks all processes from its own, so they have the
+/// value, and every mapping, at the same addresses. Each phase below runs in the process that it is named for:
+///
+/// ```text
+/// engine     prepare ........................................................................
+///             | fork
+/// victim     attach | operation, which ends at some instruction
+///                              | the kernel's exit walk
+/// survivor                       arrive | recover | judge
+/// ```
+///
+/// `recover` is an operation to die in too (see [`super::Sweep::second_deaths`]): then a second survivor does all three.
+///
+/// Nothing may be decided by chance, by the time or by addresses that differ from fork to fork: the same instruction must be
+/// reached in the same state each time.
+pub trait Subject {
+    /// What the victim has when its operation begins: handles, guards.
+    type Victim<'s>
+    where
+        Self: 's;
+    /// What a survivor has.
+    type Survivor<'s>
+    where
+        Self: 's;
+
+    /// The shared memory under test. Everything in it is compared, copied and put back; so keep it small.
+    fn memory(&self) -> &Memory;
+
+    /// Brings the structure into the state in which the operation begins, by processes of the `cast`. Once.
+    fn prepare<'s>(&'s self, cast: &mut Cast<'s>, facts: &Facts) {
+        let _ = (cast, facts);
+    }
+
+    /// In the victim: all that comes before the operation.
+    fn attach(&self, facts: &Facts) -> Self::Victim<'_>;
+
+    /// In the victim: dies in it. Mark it `#[inline(never)]`, so that its instructions are a function of their own.
+    fn operation<'s>(&'s self, victim: &mut Self::Victim<'s>, facts: &Facts);
+
+    /// In a survivor: all that comes before the recovery.
+    fn arrive(&self, facts: &Facts) -> Self::Survivor<'_>;
+
+    /// In a survivor: takes over what the dead one left. In bounded time: it must neither wait for the dead, nor for a process
+    /// that stands still. Gives, for the report, what it met (`"owner died"`, say).
+    ///
+    /// # Errors
+    /// A [`Finding`].
+    fn recover<'s>(&'s self, survivor: &mut Self::Survivor<'s>, facts: &Facts) -> Result<&'static str, Finding>;
+
+    /// In a survivor that has recovered: whether all is as it must be.
+    ///
+    /// # Errors
+    /// A [`Finding`].
+    fn judge<'s>(&'s self, survivor: &mut Self::Survivor<'s>, facts: &Facts) -> Result<(), Finding> {
+        let _ = (survivor, facts);
+        Ok(())
+    }
+}
+
+/// What kind of thing must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Something that was committed, or a right that was held, is gone.
+    Lost,
+    /// Something is half there.
+    Torn,
+    /// Something came twice, or two have what one can have.
+    Duplicated,
+    /// Somebody waits for ever.
+    Stuck,
+    /// A survivor ended by a signal, or panicked.
+    Crashed,
+    /// Something else; the text says what.
+    Other,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Lost, Self::Torn, Self::Duplicated, Self::Stuck, Self::Crashed, Self::Other];
+
+    /// As it stands in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Torn => "torn",
+            Self::Duplicated => "duplicated",
+            Self::Stuck => "stuck",
+            Self::Crashed => "crashed",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl core::fmt::Display for Kind {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// Of what kind.
+    pub kind: Kind,
+    /// What was found, and what was expected.
+    pub text: String,
+}
+
+impl Finding {
+    /// Of this kind.
+    pub fn new(kind: Kind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into() }
+    }
+
+    /// Records, or what a lock protects, that were committed and are gone.
+    pub fn lost(text: impl Into<String>) -> Self {
+        Self::new(Kind::Lost, text)
+    }
+
+    /// Half of something.
+    pub fn torn(text: impl Into<String>) -> Self {
+        Self::new(Kind::Torn, text)
+    }
+
+    /// The same thing twice, or two where one can be.
+    pub fn duplicated(text: impl Into<String>) -> Self {
+        Self::new(Kind::Duplicated, text)
+    }
+
+    /// A wait that does not end.
+    pub fn stuck(text: impl Into<String>) -> Self {
+        Self::new(Kind::Stuck, text)
+    }
+
+    /// What no other kind fits.
+    pub fn other(text: impl Into<String>) -> Self {
+        Self::new(Kind::Other, text)
+    }
+}
+
+impl core::fmt::Display for Finding {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: {}", self.kind, self.text)
+    }
+}
+
+impl std::error::Error for Finding {}
+
+impl From<Violation> for Finding {
+    fn from(violation: Violation) -> Self {
+        let kind = match violation {
+            Violation::Torn { .. } | Violation::NotTold => Kind::Torn,
+            Violation::Lost { .. } | Violation::Changed { .. } => Kind::Lost,
+            // A record that was committed as read came again, or one is missing before it.
+            Violation::OutOfOrder { number, from, .. } if number < from => Kind::Duplicated,
+            Violation::OutOfOrder { .. } => Kind::Lost,
+            Violation::TwoInside { .. } => Kind::Duplicated,
+            Violation::Invented { .. } => Kind::Other,
+        };
+        Self::new(kind, violation.to_string())
+    }
+}
