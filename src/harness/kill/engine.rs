@@ -7,6 +7,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 /// Why the engine cannot do its work. What it finds in a subject is no error.
@@ -163,6 +164,9 @@ pub(super) struct Engine {
     pub(super) patience: Duration,
     signals: libc::sigset_t,
     processor: Option<libc::cpu_set_t>,
+    core: libc::rlimit,
+    /// For signal handlers of its children, which inherit it.
+    _stack: SignalStack,
 }
 
 /// A child of the engine's; killed and waited for when dropped, if it is still there.
@@ -189,7 +193,15 @@ impl Engine {
             signals.assume_init()
         };
         let processor = pinned.then(pin).flatten();
-        Ok(Self { board, facts, patience, signals, processor })
+        let mut core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: valid pointers. A core dump of each victim is not wanted, and children inherit that.
+        unsafe {
+            libc::getrlimit(libc::RLIMIT_CORE, &mut core);
+            libc::setrlimit(libc::RLIMIT_CORE, &libc::rlimit { rlim_cur: 0, ..core });
+        }
+        hush_children();
+        let stack = SignalStack::new().map_err(os("sigaltstack"))?;
+        Ok(Self { board, facts, patience, signals, processor, core, _stack: stack })
     }
 
     /// Forks a child that runs `body` and ends, with what it says on the board.
@@ -207,17 +219,14 @@ impl Engine {
 
     /// In a child.
     fn live(&self, engine: libc::pid_t, body: impl FnOnce() -> Result<&'static str, Finding>) -> ! {
-        // SAFETY: PR_SET_PDEATHSIG takes a signal number; a core dump of a victim is not wanted; the mask is the engine's own from
-        // before.
+        // SAFETY: PR_SET_PDEATHSIG takes a signal number; the mask is the engine's own from before.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            libc::setrlimit(libc::RLIMIT_CORE, &libc::rlimit { rlim_cur: 0, rlim_max: 0 });
             libc::pthread_sigmask(libc::SIG_SETMASK, &self.signals, ptr::null_mut());
             if libc::getppid() != engine {
                 libc::_exit(0);
             }
         }
-        std::panic::set_hook(Box::new(|_| {}));
         let code = match catch_unwind(AssertUnwindSafe(body)) {
             Ok(Ok(outcome)) => {
                 self.board.say(0, outcome);
@@ -289,6 +298,7 @@ impl Drop for Engine {
         // SAFETY: what was there before.
         unsafe {
             libc::pthread_sigmask(libc::SIG_SETMASK, &self.signals, ptr::null_mut());
+            libc::setrlimit(libc::RLIMIT_CORE, &self.core);
             if let Some(processors) = &self.processor {
                 libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), processors);
             }
@@ -322,6 +332,49 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// From here on a panic in a child is silent: it is said on the board. In other processes it is as it was.
+fn hush_children() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let (engine, before) = (std::process::id(), std::panic::take_hook());
+        std::panic::set_hook(Box::new(move |panic| {
+            if std::process::id() == engine {
+                before(panic);
+            }
+        }));
+    });
+}
+
+/// An alternate stack for signal handlers of this thread; the one before is put back.
+#[derive(Debug)]
+struct SignalStack {
+    _bytes: Box<[u8]>,
+    before: libc::stack_t,
+}
+
+impl SignalStack {
+    const BYTES: usize = 1 << 16;
+
+    fn new() -> io::Result<Self> {
+        let mut bytes = vec![0; Self::BYTES].into_boxed_slice();
+        let stack = libc::stack_t { ss_sp: bytes.as_mut_ptr().cast(), ss_flags: 0, ss_size: bytes.len() };
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: the bytes live until `drop` puts the old stack back; the old one is filled.
+        match unsafe { libc::sigaltstack(&stack, before.as_mut_ptr()) } {
+            // SAFETY: the call has filled it.
+            0 => Ok(Self { _bytes: bytes, before: unsafe { before.assume_init() } }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Drop for SignalStack {
+    fn drop(&mut self) {
+        // SAFETY: what was there before.
+        unsafe { libc::sigaltstack(&self.before, ptr::null_mut()) };
     }
 }
 

@@ -21,8 +21,19 @@ impl Facts {
         Ok(Self { memory: Memory::zeroed(Self::WORDS * size_of::<u64>())? })
     }
 
-    pub(super) fn memory(&self) -> &Memory {
-        &self.memory
+    /// All of them.
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        &self.memory.words()[..Self::WORDS]
+    }
+
+    /// What is in them.
+    pub(super) fn image(&self) -> Box<[u64]> {
+        self.words().iter().map(|word| word.load(SeqCst)).collect()
+    }
+
+    /// Puts `image` into them.
+    pub(super) fn restore(&self, image: &[u64]) {
+        self.words().iter().zip(image).for_each(|(word, &value)| word.store(value, SeqCst));
     }
 
     /// Word `index`; its meaning is the subject's.
@@ -30,9 +41,9 @@ impl Facts {
     /// # Panics
     /// If `index` is not below [`Self::WORDS`].
     pub fn word(&self, index: usize) -> &Word {
-        let words = &self.memory.words()[..Self::WORDS];
+        let word = &raw const self.words()[index];
         // SAFETY: a `Word` is a transparent wrapper of an `AtomicU64`.
-        unsafe { &*(&raw const words[index]).cast::<Word>() }
+        unsafe { &*word.cast::<Word>() }
     }
 }
 

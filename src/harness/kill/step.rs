@@ -67,7 +67,7 @@ pub(super) fn record(
         at: 0,
         memory: memory.words(),
         memory_was: start.memory.clone(),
-        facts: facts.memory().words(),
+        facts: facts.words(),
         facts_were: start.facts.clone(),
         walker: Walker::new(memory)?,
         returned: 0,
@@ -82,14 +82,8 @@ pub(super) fn record(
     Ok(returned)
 }
 
-/// Makes `handler` that of SIGTRAP, on a stack of its own: what lies below the victim's is not changed.
+/// Makes `handler` that of SIGTRAP, on the engine's own stack: what lies below the victim's is not changed.
 pub(super) fn handle(handler: usize) -> io::Result<()> {
-    let stack = vec![0u8; 1 << 16].leak();
-    let stack = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
-    // SAFETY: a stack that is never freed; no old one is asked for.
-    if unsafe { libc::sigaltstack(&stack, ptr::null_mut()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
     // SAFETY: all zero is a valid `sigaction`.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;

@@ -4,7 +4,9 @@ use super::engine::{End, Engine, EngineError, os};
 use super::record::{Recording, State};
 use super::walk::Walk;
 use super::{Cast, Facts, Finding, Kind, Memory, Subject, plant, step};
-use std::collections::{BTreeMap, HashMap};
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering::Relaxed;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
@@ -165,7 +167,7 @@ impl<'s, S: Subject> Sweep<'s, S> {
         let mut cast = Cast::new(&engine);
         self.subject.prepare(&mut cast, &engine.facts);
         cast.finish()?;
-        let start = State { memory: memory.image(), facts: engine.facts.memory().image(), walk: Walk::default() };
+        let start = State { memory: memory.image(), facts: engine.facts.image(), walk: Walk::default() };
         let report = SweepReport { name: self.name.clone(), ..SweepReport::default() };
         let mut work = Work { sweep: &self, engine: &engine, log: &log, start, judged: HashMap::new(), report };
         let result = work.sweep();
@@ -237,7 +239,7 @@ impl<S: Subject> Work<'_, S> {
     fn second(&mut self, first: &Recording, start: &State, verdicts: &[Verdict]) -> Result<(), Stop> {
         let mut left = Vec::new();
         first.walk_through(start, |index, state| left.push((index, state.after_death(first.tid))));
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for (index, state) in left {
             if verdicts[index].is_err() || !seen.insert(hash(&state, first.tid)) {
                 continue;
@@ -266,16 +268,16 @@ impl<S: Subject> Work<'_, S> {
     /// Really dies before each instruction, and compares what is left with what the recording says.
     fn plant(&mut self, recording: &Recording, start: &State, verdicts: &[Verdict]) -> Result<(), Stop> {
         let mut visits: HashMap<u64, u64> = HashMap::new();
-        let mut states = Vec::new();
-        recording.walk_through(start, |_, state| states.push(state.clone()));
-        let mut judged = vec![false; states.len()];
+        // Made before the first fork: what is written after one is copied by the kernel, page by page.
+        let mut left = Vec::new();
+        recording.walk_through(start, |_, state| left.push(state.after_death(recording.tid)));
+        let mut judged = vec![false; left.len()];
         for (number, step) in recording.steps.iter().enumerate() {
             let visit = visits.entry(step.at).or_default();
             *visit += 1;
             let death = Death { method: Method::Planted, first: (number as u64, step.at), second: None };
             let Some(tid) = self.die(start, step.at, *visit, &death)? else { continue };
-            let expected = states[step.state].with_tid(recording.tid, tid).after_death(tid);
-            self.agree(&expected, &death);
+            self.agree(&left[step.state], recording.tid, tid, &death);
             self.count(step.at, &verdicts[step.state], |place| place.planted += 1);
             if !std::mem::replace(&mut judged[step.state], true) {
                 let outcome = self.survive()?;
@@ -314,17 +316,19 @@ impl<S: Subject> Work<'_, S> {
         Ok(None)
     }
 
-    fn agree(&mut self, expected: &State, death: &Death) {
-        let (memory, facts) = (self.sweep.subject.memory(), self.engine.facts.memory());
-        for (what, found, expected) in
-            [("memory", memory.image(), &expected.memory), ("facts", facts.image(), &expected.facts)]
-        {
-            if let Some(word) = (0..found.len()).find(|&word| found[word] != expected[word]) {
-                let (found, expected) = (found[word], expected[word]);
-                let text =
-                    format!("{what} at byte {}: the dead left {found:#x}, the image has {expected:#x}", 8 * word);
-                self.disagree(death, text);
-            }
+    /// What process `tid` has left is what `expected` says of process `recorded`.
+    fn agree(&mut self, expected: &State, recorded: u32, tid: u32, death: &Death) {
+        let (memory, facts) = (self.sweep.subject.memory().words(), self.engine.facts.words());
+        let differs = |found: &[AtomicU64], expected: &[u64]| {
+            let both = found.iter().map(|word| word.load(Relaxed)).zip(expected.iter().copied());
+            both.enumerate()
+                .find(|&(_, (found, expected))| found != expected && found != replace(expected, recorded, tid))
+        };
+        let memory = differs(memory, &expected.memory).map(|difference| ("memory", difference));
+        let facts = differs(facts, &expected.facts).map(|difference| ("facts", difference));
+        if let Some((what, (word, (found, expected)))) = memory.or(facts) {
+            let text = format!("{what} at byte {}: the dead left {found:#x}, the image has {expected:#x}", 8 * word);
+            self.disagree(death, text);
         }
     }
 
@@ -484,7 +488,7 @@ impl<S: Subject> Work<'_, S> {
 
     fn put_back(&self, state: &State) {
         self.sweep.subject.memory().restore(&state.memory);
-        self.engine.facts.memory().restore(&state.facts);
+        self.engine.facts.restore(&state.facts);
     }
 }
 
@@ -512,15 +516,4 @@ fn hash(state: &State, tid: u32) -> [u64; 2] {
 fn replace(word: u64, tid: u32, with: u32) -> u64 {
     let half = |half: u32| if half == tid { with } else { half };
     u64::from(half((word >> 32) as u32)) << 32 | u64::from(half(word as u32))
-}
-
-impl State {
-    /// The same, had the process another number.
-    fn with_tid(&self, tid: u32, with: u32) -> Self {
-        let mut state = self.clone();
-        for word in state.memory.iter_mut().chain(&mut state.facts) {
-            *word = replace(*word, tid, with);
-        }
-        state
-    }
 }

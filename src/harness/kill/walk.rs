@@ -107,25 +107,21 @@ impl Walker {
         Some(&self.packed)
     }
 
-    /// A 64-bit word of this process; `None` if there is none.
-    fn load(&self, address: u64) -> Option<u64> {
-        let mut value = 0u64;
-        // SAFETY: eight bytes to write to.
-        let read = unsafe { libc::pread64(self.file, (&raw mut value).cast(), 8, address as i64) };
-        (read == 8).then_some(value)
+    /// 64-bit words of this process; `None` if there are none.
+    fn load<const N: usize>(&self, address: u64) -> Option<[u64; N]> {
+        let mut words = [0u64; N];
+        // SAFETY: so many bytes to write to.
+        let read = unsafe { libc::pread64(self.file, (&raw mut words).cast(), 8 * N, address as i64) };
+        (read == 8 * N as isize).then_some(words)
     }
 
     /// Into `raw`: the head's three words, and the links of the list.
     fn read(&mut self) {
         self.raw.clear();
         let head = head() as u64;
-        for index in 0..HEAD as u64 {
-            match self.load(head.wrapping_add(8 * index)) {
-                Some(value) => self.raw.push(value),
-                // The kernel gives up too.
-                None => return,
-            }
-        }
+        // Where there is none the kernel gives up too.
+        let Some(words) = self.load::<HEAD>(head) else { return };
+        self.raw.extend_from_slice(&words);
         let mut link = self.raw[0];
         for _ in 0..MOST {
             if link & !PI == head {
@@ -133,7 +129,7 @@ impl Walker {
             }
             self.raw.push(link);
             match self.load(link & !PI) {
-                Some(next) => link = next,
+                Some([next]) => link = next,
                 None => return self.raw.push(FAULT),
             }
         }
