@@ -196,7 +196,9 @@ impl<P: Fact, C: Fact> Records<P, C> {
     /// # Errors
     /// [`Violation::Lost`], if not all arrived whose push had returned.
     pub fn all_arrived(&self) -> Result<(), Violation> {
-        let (last, ended) = (self.last.get().max(self.read.get()), self.ended.get());
+        // One that has seen none cannot tell which were the last that another one committed as read and had not looked at.
+        let seen = if self.last.get() == 0 { self.may_be_read.get() } else { self.last.get() };
+        let (last, ended) = (seen.max(self.read.get()), self.ended.get());
         if last < ended { Err(Violation::Lost { last, ended }) } else { Ok(()) }
     }
 }

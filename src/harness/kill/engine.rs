@@ -100,7 +100,11 @@ const WHOLE: usize = 1;
 const MISSED: usize = 2;
 const KIND: usize = 3;
 const LENGTH: usize = 4;
-const TEXT: usize = 8;
+/// Three words.
+const TASK: usize = 5;
+/// Three words.
+const END: usize = 8;
+const TEXT: usize = 16;
 const WORDS: usize = 512;
 
 impl Board {
@@ -124,6 +128,42 @@ impl Board {
     pub(super) fn recorded(&self, words: usize, whole: bool) {
         self.set(LOGGED, words as u64);
         self.set(WHOLE, whole.into());
+    }
+
+    /// Says what the next process is to do.
+    pub(super) fn give(&self, task: [u64; 3]) {
+        task.into_iter().enumerate().for_each(|(index, word)| self.set(TASK + index, word));
+    }
+
+    /// What it is to do.
+    pub(super) fn task(&self) -> [u64; 3] {
+        [0, 1, 2].map(|index| self.get(TASK + index))
+    }
+
+    /// Says how process `pid` ended.
+    pub(super) fn end(&self, pid: u32, end: &End) {
+        let (kind, value) = match end {
+            End::Exited(code) => (0, *code as u64),
+            End::Signal(signal) => (1, *signal as u64),
+            End::Stopped => (2, 0),
+            End::Hung(place) => {
+                self.say(0, place);
+                (3, 0)
+            }
+        };
+        [pid.into(), kind, value].into_iter().enumerate().for_each(|(index, word)| self.set(END + index, word));
+    }
+
+    /// Which process has ended, and how.
+    pub(super) fn ended(&self) -> (u32, End) {
+        let [pid, kind, value] = [0, 1, 2].map(|index| self.get(END + index));
+        let end = match kind {
+            0 => End::Exited(value as i32),
+            1 => End::Signal(value as i32),
+            2 => End::Stopped,
+            _ => End::Hung(self.text()),
+        };
+        (pid as u32, end)
     }
 
     pub(super) fn missed_boundary(&self) {
@@ -185,13 +225,7 @@ impl Engine {
         }
         let board = Board::new().map_err(os("mapping memory for the engine"))?;
         let facts = Facts::new().map_err(os("mapping memory for the facts"))?;
-        let mut signals = MaybeUninit::uninit();
-        // SAFETY: `child` is initialised by the first call; both sets are valid, and the old one is filled.
-        let signals = unsafe {
-            let child = only(libc::SIGCHLD);
-            libc::pthread_sigmask(libc::SIG_BLOCK, &child, signals.as_mut_ptr());
-            signals.assume_init()
-        };
+        let signals = hold_back_news();
         let processor = pinned.then(pin).flatten();
         let mut core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: valid pointers. A core dump of each victim is not wanted, and children inherit that.
@@ -375,6 +409,16 @@ impl Drop for SignalStack {
     fn drop(&mut self) {
         // SAFETY: what was there before.
         unsafe { libc::sigaltstack(&self.before, ptr::null_mut()) };
+    }
+}
+
+/// From here on SIGCHLD is pending until it is waited for; the mask of signals before.
+pub(super) fn hold_back_news() -> libc::sigset_t {
+    let (child, mut before) = (only(libc::SIGCHLD), MaybeUninit::uninit());
+    // SAFETY: both sets are valid, and the old one is filled.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, &child, before.as_mut_ptr());
+        before.assume_init()
     }
 }
 

@@ -19,6 +19,7 @@ mod cast;
 mod engine;
 mod facts;
 mod memory;
+mod nursery;
 mod plant;
 mod record;
 mod step;

@@ -12,7 +12,6 @@
 //! ```
 
 use super::engine::Board;
-use super::record::State;
 use super::trampoline::{EFL, RIP, RSP, TRAP_FLAG, run};
 use super::walk::Walker;
 use super::{Facts, Memory};
@@ -33,6 +32,16 @@ thread_local! {
     static STEPPER: Cell<*mut Stepper<'static>> = const { Cell::new(ptr::null_mut()) };
 }
 
+/// Records operations. Made before victims are forked, so that none of them needs the allocator for it.
+pub(super) struct Recorder<'s> {
+    log: &'s [AtomicU64],
+    memory: &'s [AtomicU64],
+    memory_was: Box<[u64]>,
+    facts: &'s [AtomicU64],
+    facts_were: Box<[u64]>,
+    walker: Walker,
+}
+
 /// What the handler works with.
 struct Stepper<'s> {
     board: &'s Board,
@@ -40,10 +49,10 @@ struct Stepper<'s> {
     /// Words of the log that are written.
     at: usize,
     memory: &'s [AtomicU64],
-    memory_was: Box<[u64]>,
+    memory_was: &'s mut [u64],
     facts: &'s [AtomicU64],
-    facts_were: Box<[u64]>,
-    walker: Walker,
+    facts_were: &'s mut [u64],
+    walker: &'s mut Walker,
     /// Where the operation returns to.
     returned: u64,
     /// A breakpoint behind a system call: where, and the byte that belongs there.
@@ -52,34 +61,49 @@ struct Stepper<'s> {
     writable: u64,
 }
 
-/// Runs `operation` in this process, which is a victim's, and records what is new since `start`. Whether it returned, and did not
-/// panic.
-pub(super) fn record(
-    board: &Board,
-    log: &[AtomicU64],
-    (memory, facts): (&Memory, &Facts),
-    start: &State,
-    operation: &mut dyn FnMut(),
-) -> io::Result<bool> {
-    let mut stepper = Stepper {
-        board,
-        log,
-        at: 0,
-        memory: memory.words(),
-        memory_was: start.memory.clone(),
-        facts: facts.words(),
-        facts_were: start.facts.clone(),
-        walker: Walker::new(memory)?,
-        returned: 0,
-        behind: None,
-        writable: 0,
-    };
-    handle(on_step as *const () as usize)?;
-    STEPPER.set((&raw mut stepper).cast());
-    // SAFETY: the handler is in place, and clears the flag where the operation returns.
-    let returned = unsafe { run(operation, TRAP_FLAG) };
-    STEPPER.set(ptr::null_mut());
-    Ok(returned)
+impl<'s> Recorder<'s> {
+    /// Of what `memory` and `facts` are, into `log`.
+    pub(super) fn new(log: &'s Memory, memory: &'s Memory, facts: &'s Facts) -> Self {
+        Self {
+            log: log.words(),
+            memory: memory.words(),
+            memory_was: memory.image(),
+            facts: facts.words(),
+            facts_were: facts.image(),
+            walker: Walker::new(memory),
+        }
+    }
+
+    /// In a victim: what there is now is what the recording will begin from.
+    pub(super) fn begin(&mut self) {
+        copy(self.memory, &mut self.memory_was);
+        copy(self.facts, &mut self.facts_were);
+    }
+
+    /// Runs `operation` in this process, which is a victim's, and records what is new since [`Self::begin`]. Whether it returned, and
+    /// did not panic.
+    pub(super) fn record(&mut self, board: &Board, operation: &mut dyn FnMut()) -> io::Result<bool> {
+        self.walker.open()?;
+        let mut stepper = Stepper {
+            board,
+            log: self.log,
+            at: 0,
+            memory: self.memory,
+            memory_was: &mut self.memory_was,
+            facts: self.facts,
+            facts_were: &mut self.facts_were,
+            walker: &mut self.walker,
+            returned: 0,
+            behind: None,
+            writable: 0,
+        };
+        handle(on_step as *const () as usize)?;
+        STEPPER.set((&raw mut stepper).cast());
+        // SAFETY: the handler is in place, and clears the flag where the operation returns.
+        let returned = unsafe { run(operation, TRAP_FLAG) };
+        STEPPER.set(ptr::null_mut());
+        Ok(returned)
+    }
 }
 
 /// Makes `handler` that of SIGTRAP, on the engine's own stack: what lies below the victim's is not changed.
@@ -133,9 +157,10 @@ impl Stepper<'_> {
             self.returned = unsafe { (registers[RSP] as *const u64).read() };
         }
         let goes_on = self.write_down(at);
+        self.board.recorded(self.at, false);
         if !goes_on || at == self.returned {
             registers[EFL] &= !(TRAP_FLAG as i64);
-            self.board.recorded(self.at, at == self.returned);
+            self.board.recorded(self.at, goes_on);
             return;
         }
         self.break_behind(at);
@@ -150,8 +175,8 @@ impl Stepper<'_> {
             return false;
         }
         self.at += 2;
-        let memory = changes(self.memory, &mut self.memory_was, self.log, &mut self.at);
-        let facts = changes(self.facts, &mut self.facts_were, self.log, &mut self.at);
+        let memory = changes(self.memory, self.memory_was, self.log, &mut self.at);
+        let facts = changes(self.facts, self.facts_were, self.log, &mut self.at);
         let mut entries = 0;
         if let Some(walk) = self.walker.changed() {
             entries = walk.len() as u64 + 1;
@@ -188,6 +213,11 @@ impl Stepper<'_> {
             (behind as *mut u8).write_volatile(BREAKPOINT);
         }
     }
+}
+
+fn copy(words: &[AtomicU64], into: &mut [u64]) {
+    // Relaxed: who has written them has ended, or stands still.
+    into.iter_mut().zip(words).for_each(|(to, word)| *to = word.load(Relaxed));
 }
 
 /// Writes offset and value of each word that is not as it was; how many.

@@ -1,9 +1,10 @@
 //! A death at each instruction of an operation, and of the recovery after it.
 
 use super::engine::{End, Engine, EngineError, os};
+use super::nursery::{Nursery, Task};
 use super::record::{Recording, State};
 use super::walk::Walk;
-use super::{Cast, Facts, Finding, Kind, Memory, Subject, plant, step};
+use super::{Cast, Finding, Memory, Subject};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -77,6 +78,8 @@ pub struct SweepReport {
     pub planted: u64,
     /// Boundaries at which no death could be planted: the kernel's own code in the process (vDSO), if it may not be changed.
     pub not_planted: u64,
+    /// Boundaries at which none was, since there are so many.
+    pub left_out: u64,
     /// What must not be.
     pub found: Vec<Found>,
     /// Where the two methods do not agree: a failure of the engine, or a subject that is not the same each time.
@@ -103,6 +106,7 @@ pub struct Sweep<'s, S> {
     subject: &'s S,
     second_deaths: bool,
     planted: bool,
+    most_planted: usize,
     patience: Duration,
     most_found: usize,
     log_words: usize,
@@ -116,6 +120,7 @@ impl<'s, S: Subject> Sweep<'s, S> {
             subject,
             second_deaths: true,
             planted: true,
+            most_planted: 4000,
             patience: Duration::from_secs(10),
             most_found: 3,
             log_words: 1 << 24,
@@ -131,6 +136,13 @@ impl<'s, S: Subject> Sweep<'s, S> {
     /// Whether deaths are planted beside those by image.
     pub fn planted(mut self, yes: bool) -> Self {
         self.planted = yes;
+        self
+    }
+
+    /// Of an operation with more instructions, only so many deaths are planted: before and after each instruction that changes the state,
+    /// and evenly over the others. 4000, unless this says otherwise.
+    pub fn most_planted(mut self, most: usize) -> Self {
+        self.most_planted = most;
         self
     }
 
@@ -169,7 +181,8 @@ impl<'s, S: Subject> Sweep<'s, S> {
         cast.finish()?;
         let start = State { memory: memory.image(), facts: engine.facts.image(), walk: Walk::default() };
         let report = SweepReport { name: self.name.clone(), ..SweepReport::default() };
-        let mut work = Work { sweep: &self, engine: &engine, log: &log, start, judged: HashMap::new(), report };
+        let nursery = Nursery::new(&engine, self.subject, &log)?;
+        let mut work = Work { sweep: &self, engine: &engine, nursery, start, judged: HashMap::new(), report };
         let result = work.sweep();
         let report = work.report;
         drop(cast);
@@ -198,7 +211,7 @@ type Verdict = Result<String, usize>;
 struct Work<'w, S> {
     sweep: &'w Sweep<'w, S>,
     engine: &'w Engine,
-    log: &'w Memory,
+    nursery: Nursery<'w>,
     /// When the victim is about to attach.
     start: State,
     /// States that dead ones have left, by a hash of 128 bits.
@@ -209,14 +222,8 @@ struct Work<'w, S> {
 impl<S: Subject> Work<'_, S> {
     fn sweep(&mut self) -> Result<(), Stop> {
         let began = Instant::now();
-        let (subject, facts) = (self.sweep.subject, &self.engine.facts);
         let start = self.start.clone();
-        let recording = self.record(&start, |start, recorder| {
-            let mut victim = subject.attach(facts);
-            let result = recorder(start, &mut operation(subject, &mut victim, facts));
-            std::mem::forget(victim);
-            result
-        })?;
+        let recording = self.record(&start, Task::RecordOperation)?;
         self.report.instructions = recording.steps.len() as u64;
         self.report.states = recording.states.len() as u64;
         let verdicts = self.judge_all(&recording, &start, None)?;
@@ -246,14 +253,7 @@ impl<S: Subject> Work<'_, S> {
             }
             let at = first.steps.iter().position(|step| step.state == index).unwrap_or(0);
             let death = (at as u64, first.steps[at].at);
-            let (subject, facts) = (self.sweep.subject, &self.engine.facts);
-            let recording = self.record(&state, |start, recorder| {
-                let mut survivor = subject.arrive(facts);
-                let mut recovered = Ok("");
-                let result = recorder(start, &mut || recovered = subject.recover(&mut survivor, facts));
-                std::mem::forget(survivor);
-                result.and(recovered)
-            })?;
+            let recording = self.record(&state, Task::RecordRecovery)?;
             self.report.second_instructions += recording.steps.len() as u64;
             let known = self.judged.len();
             let verdicts = self.judge_all(&recording, &state, Some(death))?;
@@ -272,9 +272,16 @@ impl<S: Subject> Work<'_, S> {
         let mut left = Vec::new();
         recording.walk_through(start, |_, state| left.push(state.after_death(recording.tid)));
         let mut judged = vec![false; left.len()];
+        let every = recording.steps.len().div_ceil(self.sweep.most_planted.max(1)).max(1);
         for (number, step) in recording.steps.iter().enumerate() {
             let visit = visits.entry(step.at).or_default();
             *visit += 1;
+            let changes = |number: usize| number > 0 && recording.steps[number - 1].state != step.state;
+            let next_changes = recording.steps.get(number + 1).is_none_or(|next| next.state != step.state);
+            if !number.is_multiple_of(every) && !changes(number) && !next_changes {
+                self.report.left_out += 1;
+                continue;
+            }
             let death = Death { method: Method::Planted, first: (number as u64, step.at), second: None };
             let Some(tid) = self.die(start, step.at, *visit, &death)? else { continue };
             self.agree(&left[step.state], recording.tid, tid, &death);
@@ -289,19 +296,12 @@ impl<S: Subject> Work<'_, S> {
 
     /// A victim dies at an instruction; its TID, if it did.
     fn die(&mut self, start: &State, at: u64, visit: u64, death: &Death) -> Result<Option<u32>, Stop> {
-        let (subject, facts) = (self.sweep.subject, &self.engine.facts);
         self.put_back(start);
-        let mut child = self.engine.fork(|| {
-            let mut victim = subject.attach(facts);
-            match plant::die_at(at, visit, &mut operation(subject, &mut victim, facts)) {
-                Ok(()) => Ok("reached its end"),
-                Err(error) => Err(Finding::other(format!("mprotect: {error}"))),
-            }
-        })?;
-        match self.engine.wait(&mut child)? {
+        let ended = self.nursery.run(Task::DieAt(at, visit))?;
+        match ended.end {
             End::Signal(libc::SIGKILL) => {
                 self.report.planted += 1;
-                return Ok(Some(child.pid as u32));
+                return Ok(Some(ended.pid));
             }
             end @ End::Exited(1) => {
                 // The vDSO may not be written to.
@@ -368,31 +368,10 @@ impl<S: Subject> Work<'_, S> {
         }
     }
 
-    /// Records what a child does in `body`, which begins in `start`.
-    fn record(
-        &mut self,
-        start: &State,
-        body: impl FnOnce(&State, &Recorder<'_>) -> Result<&'static str, Finding>,
-    ) -> Result<Recording, Stop> {
+    /// Records what a process does that begins in `start`.
+    fn record(&mut self, start: &State, task: Task) -> Result<Recording, Stop> {
         self.put_back(start);
-        let (engine, log) = (self.engine, self.log.words());
-        let memory = (self.sweep.subject.memory(), &engine.facts);
-        let recorder = |start: &State, operation: &mut dyn FnMut()| match step::record(
-            &engine.board,
-            log,
-            memory,
-            start,
-            operation,
-        ) {
-            Ok(true) => Ok(""),
-            Ok(false) => Err(Finding::new(Kind::Crashed, "the operation panicked, and nobody had died")),
-            Err(error) => Err(Finding::other(format!("it cannot be single-stepped here: {error}"))),
-        };
-        let mut child = self.engine.fork(|| body(start, &recorder))?;
-        let end = self.engine.wait(&mut child)?;
-        let (words, whole, missed) = engine.board.recording();
-        let outcome = engine.outcome(end);
-        let recording = Recording::parse(&log[..words], child.pid as u32, whole, missed);
+        let (recording, outcome) = self.nursery.record(task)?;
         if let Err(finding) = outcome {
             let death = Death { method: Method::Image, first: (0, 0), second: None };
             self.found(finding, death)?;
@@ -456,16 +435,9 @@ impl<S: Subject> Work<'_, S> {
 
     /// A survivor comes to what is in memory now.
     fn survive(&mut self) -> Result<Result<String, Finding>, Stop> {
-        let (subject, facts) = (self.sweep.subject, &self.engine.facts);
         self.report.survivors += 1;
-        let mut child = self.engine.fork(|| {
-            let mut survivor = subject.arrive(facts);
-            let met = subject.recover(&mut survivor, facts)?;
-            subject.judge(&mut survivor, facts)?;
-            Ok(met)
-        })?;
-        let end = self.engine.wait(&mut child)?;
-        Ok(self.engine.outcome(end))
+        let ended = self.nursery.run(Task::Survive)?;
+        Ok(self.engine.outcome(ended.end))
     }
 
     /// Files what was found; its index. What is in memory is what the dead one left.
@@ -491,14 +463,6 @@ impl<S: Subject> Work<'_, S> {
         self.engine.facts.restore(&state.facts);
     }
 }
-
-/// The operation of a subject. One closure, so one place in memory, for both methods.
-fn operation<'s, S: Subject>(subject: &'s S, victim: &mut S::Victim<'s>, facts: &Facts) -> impl FnMut() {
-    move || subject.operation(victim, facts)
-}
-
-/// Single-steps the operation that it is given, in a child.
-type Recorder<'r> = dyn Fn(&State, &mut dyn FnMut()) -> Result<&'static str, Finding> + 'r;
 
 /// Of what a dead process has left; its number does not count.
 fn hash(state: &State, tid: u32) -> [u64; 2] {

@@ -85,15 +85,20 @@ pub(super) struct Walker {
 }
 
 impl Walker {
-    pub(super) fn new(memory: &Memory) -> std::io::Result<Self> {
-        // SAFETY: a string that ends with 0.
-        let file = unsafe { libc::open(c"/proc/self/mem".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
-        if file < 0 {
-            return Err(std::io::Error::last_os_error());
-        }
+    pub(super) fn new(memory: &Memory) -> Self {
         let room = || Vec::with_capacity(MOST + HEAD + 1);
         let (id, length) = (memory.id(), memory.len());
-        Ok(Self { file, id, length, raw: room(), last: room(), maps: Vec::with_capacity(MAPS), packed: room() })
+        Self { file: -1, id, length, raw: room(), last: room(), maps: Vec::with_capacity(MAPS), packed: room() }
+    }
+
+    /// Opens this process's memory: a forked child is another one.
+    ///
+    /// # Errors
+    /// Of `open`.
+    pub(super) fn open(&mut self) -> std::io::Result<()> {
+        // SAFETY: a string that ends with 0.
+        self.file = unsafe { libc::open(c"/proc/self/mem".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+        if self.file < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// The entries, packed, if they are others than the last time.
@@ -228,7 +233,9 @@ fn number(text: &[u8], radix: u32) -> Option<u64> {
 
 impl Drop for Walker {
     fn drop(&mut self) {
-        // SAFETY: opened in `new`, and nobody else's.
-        unsafe { libc::close(self.file) };
+        if self.file >= 0 {
+            // SAFETY: opened in `open`, and nobody else's.
+            unsafe { libc::close(self.file) };
+        }
     }
 }

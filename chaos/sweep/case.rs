@@ -1,0 +1,45 @@
+//! One sweep: a structure, in a state, and an operation.
+
+use ownerdead::harness::kill::{EngineError, Facts, Subject, Sweep, SweepReport, Word};
+
+/// Words of the facts, by their indices.
+pub struct FactsOf<const N: usize>(pub [usize; N]);
+
+impl<const N: usize> FactsOf<N> {
+    pub fn words<'f>(&self, facts: &'f Facts) -> [&'f Word; N] {
+        self.0.map(|index| facts.word(index))
+    }
+}
+
+/// How far a sweep looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// Survivors die too.
+    pub second_deaths: bool,
+    /// Deaths that are planted in an operation, at most.
+    pub most_planted: usize,
+}
+
+/// A sweep that is not made yet.
+pub struct Case {
+    /// `structure.operation.state`.
+    pub name: String,
+    /// Address of the operation's function.
+    pub operation: usize,
+    run: Box<dyn Fn(&str, Reach) -> Result<SweepReport, EngineError>>,
+}
+
+impl Case {
+    pub fn new<S: Subject>(name: String, operation: usize, make: impl Fn() -> S + 'static) -> Self {
+        let run = move |name: &str, reach: Reach| {
+            let (subject, most) = (make(), reach.most_planted);
+            Sweep::new(name, &subject).second_deaths(reach.second_deaths).most_planted(most).run()
+        };
+        Self { name, operation, run: Box::new(run) }
+    }
+
+    /// Runs it, in a process of one thread.
+    pub fn run(&self, reach: Reach) -> Result<SweepReport, EngineError> {
+        (self.run)(&self.name, reach)
+    }
+}

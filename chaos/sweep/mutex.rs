@@ -1,0 +1,317 @@
+//! The robust mutex and the futex mutex: one dies while it locks, holds, repairs or unlocks.
+
+use super::case::{Case, FactsOf};
+use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word};
+use ownerdead::harness::oracle::Exclusion;
+use ownerdead::lock::{Guard, LockError, LockTimeoutError, RobustMutex, TryLockError};
+use ownerdead::owner::Attachment;
+use ownerdead::segment::Options;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+ownerdead::shared_data! {
+    /// Equal, unless a holder died between the two.
+    pub struct Pair {
+        pub left: u64,
+        pub right: u64,
+    }
+}
+
+pub const ZERO: Pair = Pair { left: 0, right: 0 };
+/// For those who are to wait in vain: over when they begin, however slow they are. They go to sleep all the same, and come back.
+pub const NO_TIME: Duration = Duration::ZERO;
+
+/// Words of the facts: who is inside, changing, told, through.
+const INSIDE: FactsOf<4> = FactsOf([0, 1, 2, 3]);
+/// Changes that were begun, and those whose holder has unlocked.
+const BEGUN: usize = 4;
+const ENDED: usize = 5;
+/// Whether somebody gave the lock up unrepaired: 1 that it may have, 2 that it has.
+const GIVEN_UP: usize = 6;
+
+/// Numbers of those inside, for the oracle.
+const VICTIM: u64 = 1;
+const SURVIVOR: u64 = 2;
+const OTHER: u64 = 3;
+
+/// How the lock is when the operation begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Is {
+    /// Nobody's.
+    Free,
+    /// Of one that stands still.
+    Held,
+    /// Of a dead one, which was changing the data.
+    DeadOnes,
+    /// Given up in a panic.
+    Suspect,
+    /// Given up unrepaired.
+    NotRecoverable,
+}
+
+type Operation = for<'s> fn(&'s Robust, &mut Victim<'s>, &Facts);
+
+pub struct Robust {
+    mutex: RobustMutex<Pair>,
+    memory: Memory,
+    is: Is,
+    /// The victim has the lock when the operation begins.
+    locked: bool,
+    /// Somebody has waited for the victim's lock, in vain.
+    waited: bool,
+    operation: Operation,
+}
+
+pub struct Victim<'s> {
+    me: &'static Attachment,
+    guard: Option<Guard<'s, Pair>>,
+}
+
+fn exclusion(facts: &Facts) -> Exclusion<&Word> {
+    let [inside, changing, told, through] = INSIDE.words(facts);
+    Exclusion { inside, changing, told, through }
+}
+
+/// The victim is inside, and changes the data.
+fn change(guard: &mut Guard<'_, Pair>, facts: &Facts, told: bool) {
+    let exclusion = exclusion(facts);
+    exclusion.inside.set(VICTIM);
+    if told {
+        exclusion.told.add(1);
+        guard.right = guard.left;
+        exclusion.changing.set(0);
+    }
+    facts.word(BEGUN).add(1);
+    exclusion.change();
+    guard.left += 1;
+    guard.right += 1;
+    exclusion.leave();
+}
+
+impl Robust {
+    fn new(is: Is, locked: bool, waited: bool, operation: Operation) -> Self {
+        let mutex = RobustMutex::memfd(&Options::new().slots(6), ZERO).expect("a mutex");
+        let memory = Memory::of(mutex.segment()).expect("its file, mapped");
+        // Its page is made before the first fork.
+        let _ = ownerdead::sync::thread::epoch();
+        Self { mutex, memory, is, locked, waited, operation }
+    }
+
+    /// A thread of this process that lives as long as the process.
+    fn attached(&self) -> &'static Attachment {
+        Box::leak(Box::new(self.mutex.attach().expect("a free slot")))
+    }
+
+    /// A process has the lock, and is changing the data.
+    fn holds(&self, facts: &Facts) -> Guard<'_, Pair> {
+        let mut guard = self.mutex.lock(self.attached()).expect("a free lock");
+        let exclusion = exclusion(facts);
+        exclusion.inside.set(OTHER);
+        exclusion.change();
+        guard.left += 1;
+        guard
+    }
+}
+
+impl Subject for Robust {
+    type Victim<'s> = Victim<'s>;
+    type Survivor<'s> = &'static Attachment;
+
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    fn prepare<'s>(&'s self, cast: &mut Cast<'s>, facts: &Facts) {
+        match self.is {
+            Is::Free => {}
+            Is::Held => cast.stands(|| self.holds(facts)),
+            Is::DeadOnes => cast.dies(|| self.holds(facts)),
+            Is::Suspect => cast.dies(|| {
+                let gives_up = catch_unwind(AssertUnwindSafe(|| {
+                    let _guard = self.holds(facts);
+                    panic!("with the lock");
+                }));
+                assert!(gives_up.is_err());
+                exclusion(facts).inside.set(0);
+            }),
+            Is::NotRecoverable => {
+                cast.dies(|| self.holds(facts));
+                cast.dies(|| match self.mutex.lock(self.attached()) {
+                    Err(LockError::OwnerDied(died)) => drop(died.into_guard()),
+                    _ => panic!("its holder is dead"),
+                });
+                facts.word(GIVEN_UP).set(2);
+            }
+        }
+    }
+
+    fn attach(&self, facts: &Facts) -> Victim<'_> {
+        let mut victim = Victim { me: self.attached(), guard: None };
+        if self.locked {
+            let (guard, told) = match self.mutex.lock(victim.me) {
+                Ok(guard) => (guard, false),
+                Err(LockError::OwnerDied(died)) => (died.into_guard(), true),
+                Err(error) => panic!("{error}"),
+            };
+            exclusion(facts).enter(VICTIM, told).expect("alone");
+            victim.guard = Some(guard);
+        }
+        if self.waited {
+            // By another membership of this thread: to the mutex it is another one.
+            let other = self.mutex.attach().expect("a free slot");
+            assert!(matches!(self.mutex.lock_timeout(&other, NO_TIME), Err(LockTimeoutError::TimedOut)));
+        }
+        victim
+    }
+
+    fn operation<'s>(&'s self, victim: &mut Victim<'s>, facts: &Facts) {
+        (self.operation)(self, victim, facts);
+    }
+
+    fn arrive(&self, _: &Facts) -> &'static Attachment {
+        self.attached()
+    }
+
+    fn recover<'s>(&'s self, me: &mut &'static Attachment, facts: &Facts) -> Result<&'static str, Finding> {
+        match self.mutex.try_lock(me) {
+            Ok(guard) => {
+                enters(&guard, facts, false)?;
+                exclusion(facts).leave();
+                Ok("free")
+            }
+            Err(TryLockError::OwnerDied(died)) => {
+                let mut guard = died.into_guard();
+                enters(&guard, facts, true)?;
+                let exclusion = exclusion(facts);
+                exclusion.change();
+                guard.right = u64::MAX;
+                guard.right = guard.left;
+                exclusion.leave();
+                guard.mark_consistent();
+                Ok("owner died")
+            }
+            Err(TryLockError::NotRecoverable) if facts.word(GIVEN_UP).get() > 0 => Ok("not recoverable"),
+            Err(TryLockError::WouldBlock) if self.is == Is::Held => Ok("held by one who lives"),
+            Err(error) => Err(Finding::stuck(format!("the lock: {error}"))),
+        }
+    }
+
+    fn judge<'s>(&'s self, me: &mut &'static Attachment, facts: &Facts) -> Result<(), Finding> {
+        match self.mutex.lock_timeout(me, NO_TIME) {
+            Ok(guard) => enters(&guard, facts, false),
+            Err(LockTimeoutError::NotRecoverable) if facts.word(GIVEN_UP).get() > 0 => Ok(()),
+            Err(LockTimeoutError::TimedOut) if self.is == Is::Held => Ok(()),
+            Err(error) => Err(Finding::stuck(format!("the lock after its recovery: {error}"))),
+        }
+    }
+}
+
+/// A survivor has the lock.
+fn enters(guard: &Guard<'_, Pair>, facts: &Facts, told: bool) -> Result<(), Finding> {
+    exclusion(facts).enter(SURVIVOR, told)?;
+    if facts.word(GIVEN_UP).get() == 2 {
+        return Err(Finding::other("it was given up unrepaired, and was had all the same"));
+    }
+    let Pair { left, right } = **guard;
+    let (begun, ended) = (facts.word(BEGUN).get(), facts.word(ENDED).get());
+    if !told && left != right {
+        return Err(Finding::torn(format!("half changed, and nobody was told: {left} and {right}")));
+    }
+    if left < ended {
+        return Err(Finding::lost(format!("{ended} changes were made, {left} are there")));
+    }
+    if left > begun + 1 {
+        return Err(Finding::other(format!("{begun} changes were begun, {left} are there")));
+    }
+    Ok(())
+}
+
+/// Defines operations: functions of their own, so that their instructions are.
+macro_rules! operations {
+    ($($name:ident($subject:ident, $victim:ident, $facts:ident) $body:block)+) => {$(
+        #[inline(never)]
+        fn $name<'s>($subject: &'s Robust, $victim: &mut Victim<'s>, $facts: &Facts) $body
+    )+};
+}
+
+/// What the victim does with what it got.
+macro_rules! got {
+    ($locked:expr, $facts:ident, $died:path) => {
+        match $locked {
+            Ok(mut guard) => {
+                change(&mut guard, $facts, false);
+                drop(guard);
+                $facts.word(ENDED).add(1);
+            }
+            Err($died(died)) => {
+                let mut guard = died.into_guard();
+                change(&mut guard, $facts, true);
+                guard.mark_consistent();
+                drop(guard);
+                $facts.word(ENDED).add(1);
+            }
+            Err(_) => {}
+        }
+    };
+}
+
+operations! {
+    lock(subject, victim, facts) { got!(subject.mutex.lock(victim.me), facts, LockError::OwnerDied) }
+    try_lock(subject, victim, facts) { got!(subject.mutex.try_lock(victim.me), facts, TryLockError::OwnerDied) }
+    lock_timeout(subject, victim, facts) {
+        got!(subject.mutex.lock_timeout(victim.me, NO_TIME), facts, LockTimeoutError::OwnerDied)
+    }
+    unlock(_s, victim, facts) {
+        exclusion(facts).leave();
+        victim.guard = None;
+        facts.word(ENDED).set(0);
+    }
+    unlock_unrepaired(_s, victim, facts) {
+        facts.word(GIVEN_UP).set(1);
+        exclusion(facts).leave();
+        victim.guard = None;
+        facts.word(GIVEN_UP).set(2);
+    }
+    panic_inside(_s, victim, _facts) {
+        let guard = victim.guard.take();
+        let caught = catch_unwind(AssertUnwindSafe(move || {
+            let _guard = guard;
+            std::panic::resume_unwind(Box::new(()));
+        }));
+        assert!(caught.is_err());
+    }
+    lock_twice(subject, victim, _facts) { assert!(matches!(subject.mutex.lock(victim.me), Err(LockError::Deadlock))) }
+}
+
+pub fn cases(all: &mut Vec<Case>) {
+    use Is::{DeadOnes, Free, Held, NotRecoverable, Suspect};
+    // Operation, in which states, whether the victim has the lock already.
+    const ROWS: [(&str, Operation, &[Is], bool); 7] = [
+        ("lock", lock, &[Free, DeadOnes, Suspect, NotRecoverable], false),
+        ("try_lock", try_lock, &[Free, Held, DeadOnes, Suspect, NotRecoverable], false),
+        ("lock_timeout", lock_timeout, &[Free, Held, DeadOnes, NotRecoverable], false),
+        ("unlock", unlock, &[Free], true),
+        ("unlock_unrepaired", unlock_unrepaired, &[DeadOnes], true),
+        ("panic_inside", panic_inside, &[Free], true),
+        ("lock_twice", lock_twice, &[Free], true),
+    ];
+    for (name, operation, states, locked) in ROWS {
+        for &is in states {
+            for waited in [false, true] {
+                if waited && !locked {
+                    continue;
+                }
+                let state = match is {
+                    Free => "free",
+                    Held => "held",
+                    DeadOnes => "dead_ones",
+                    Suspect => "suspect",
+                    NotRecoverable => "not_recoverable",
+                };
+                let title = format!("robust_mutex.{name}.{state}{}", if waited { "_waited_for" } else { "" });
+                let address = operation as *const () as usize;
+                all.push(Case::new(title, address, move || Robust::new(is, locked, waited, operation)));
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A thread dies while it takes a slot of the participants' table, or leaves it.
+
+use super::case::Case;
+use super::mutex::{NO_TIME, Pair, ZERO};
+use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
+use ownerdead::lock::{LockTimeoutError, RobustMutex};
+use ownerdead::owner::Attachment;
+use ownerdead::segment::Options;
+
+const SLOTS: u32 = 3;
+/// Word of the facts: how often somebody may have died between two states of a slot, which leaks it.
+const MAY_HAVE_LEAKED: usize = 0;
+
+/// What the table is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Is {
+    /// All slots free.
+    Fresh,
+    /// The first slot's thread has died.
+    UsedByADeadOne,
+    /// The same, and somebody had slept on it.
+    SleptOn,
+    /// The first slot's thread lives, and stands still.
+    Shared,
+    /// No slot is free.
+    Full,
+}
+
+type Operation = fn(&Table, &mut Option<Attachment>, &Facts);
+
+pub struct Table {
+    mutex: RobustMutex<Pair>,
+    memory: Memory,
+    is: Is,
+    attached: bool,
+    operation: Operation,
+}
+
+impl Table {
+    fn new(is: Is, attached: bool, operation: Operation) -> Self {
+        let mutex = RobustMutex::memfd(&Options::new().slots(SLOTS), ZERO).expect("a mutex");
+        let memory = Memory::of(mutex.segment()).expect("its file, mapped");
+        // Its page is made before the first fork.
+        let _ = ownerdead::sync::thread::epoch();
+        Self { mutex, memory, is, attached, operation }
+    }
+
+    /// A thread of this process, which has been slept on, in the first slot.
+    fn slept_on(&self) -> Attachment {
+        let me = self.mutex.attach().expect("a free slot");
+        let held = self.mutex.lock(&me).expect("a free lock");
+        let other = self.mutex.attach().expect("a free slot");
+        assert!(matches!(self.mutex.lock_timeout(&other, NO_TIME), Err(LockTimeoutError::TimedOut)));
+        drop(held);
+        other.detach().expect("it holds nothing");
+        me
+    }
+}
+
+impl Subject for Table {
+    type Victim<'s> = Option<Attachment>;
+    type Survivor<'s> = Option<Attachment>;
+
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    fn prepare<'s>(&'s self, cast: &mut Cast<'s>, _: &Facts) {
+        match self.is {
+            Is::Fresh => {}
+            Is::UsedByADeadOne => cast.dies(|| self.mutex.attach().expect("a free slot")),
+            Is::SleptOn => cast.dies(|| self.slept_on()),
+            Is::Shared => cast.stands(|| self.mutex.attach().expect("a free slot")),
+            Is::Full => (0..SLOTS).for_each(|_| cast.stands(|| self.mutex.attach().expect("a free slot"))),
+        }
+    }
+
+    fn attach(&self, facts: &Facts) -> Option<Attachment> {
+        facts.word(MAY_HAVE_LEAKED).add(1);
+        let slept_on = self.is == Is::SleptOn;
+        self.attached.then(|| if slept_on { self.slept_on() } else { self.mutex.attach().expect("a free slot") })
+    }
+
+    fn operation(&self, victim: &mut Option<Attachment>, facts: &Facts) {
+        (self.operation)(self, victim, facts);
+    }
+
+    fn arrive(&self, _: &Facts) -> Option<Attachment> {
+        None
+    }
+
+    fn recover(&self, me: &mut Option<Attachment>, facts: &Facts) -> Result<&'static str, Finding> {
+        if self.is == Is::Full {
+            return match self.mutex.attach() {
+                Err(_) => Ok("full"),
+                Ok(_) => Err(Finding::duplicated("all slots are of those who live, and one was had")),
+            };
+        }
+        let leaks = facts.word(MAY_HAVE_LEAKED).add(1) as usize;
+        let counts = self.mutex.table().counts();
+        if counts.moving > leaks {
+            return Err(Finding::lost(format!("{} slots leaked, {leaks} died at most", counts.moving)));
+        }
+        let living = usize::from(self.is == Is::Shared);
+        if counts.attached != living {
+            return Err(Finding::stuck(format!("{} seem to live, {living} do", counts.attached)));
+        }
+        *me = match self.mutex.attach() {
+            Ok(attached) => Some(attached),
+            // Three deaths may leak three slots; two are swept here.
+            Err(_) if counts.free == 0 => return Ok("all slots leaked"),
+            Err(error) => return Err(Finding::stuck(format!("{} slots are free: {error}", counts.free))),
+        };
+        Ok(if counts.moving > 0 { "a slot leaked" } else { "no slot leaked" })
+    }
+
+    fn judge(&self, me: &mut Option<Attachment>, _: &Facts) -> Result<(), Finding> {
+        let Some(attached) = me.take() else { return Ok(()) };
+        match self.mutex.lock_timeout(&attached, NO_TIME) {
+            Ok(guard) => drop(guard),
+            Err(error) => return Err(Finding::stuck(format!("a lock that nobody has: {error}"))),
+        }
+        let (before, id) = (self.mutex.table().counts(), attached.id());
+        attached.detach().map_err(|error| Finding::stuck(error.to_string()))?;
+        let after = self.mutex.table().counts();
+        if after.free != before.free + 1 {
+            return Err(Finding::lost(format!("slot {} is not free after it was left: {after:?}", id.slot)));
+        }
+        Ok(())
+    }
+}
+
+#[inline(never)]
+fn attach(subject: &Table, me: &mut Option<Attachment>, _: &Facts) {
+    *me = subject.mutex.attach().ok();
+}
+
+#[inline(never)]
+fn detach(_: &Table, me: &mut Option<Attachment>, _: &Facts) {
+    if let Some(me) = me.take() {
+        let _ = me.detach();
+    }
+}
+
+pub fn cases(all: &mut Vec<Case>) {
+    use Is::{Fresh, Full, Shared, SleptOn, UsedByADeadOne};
+    const ROWS: [(&str, Operation, bool, Is); 8] = [
+        ("attach.fresh", attach, false, Fresh),
+        ("attach.used_by_a_dead_one", attach, false, UsedByADeadOne),
+        ("attach.slept_on", attach, false, SleptOn),
+        ("attach.shared", attach, false, Shared),
+        ("attach.full", attach, false, Full),
+        ("detach.fresh", detach, true, Fresh),
+        ("detach.slept_on", detach, true, SleptOn),
+        ("detach.shared", detach, true, Shared),
+    ];
+    for (name, operation, attached, is) in ROWS {
+        let address = operation as *const () as usize;
+        all.push(Case::new(format!("owner.{name}"), address, move || Table::new(is, attached, operation)));
+    }
+}

@@ -1,0 +1,590 @@
+//! The SPSC ring: a producer, or a consumer, dies in each of its operations, whatever the ring is like then.
+
+use super::case::{Case, FactsOf};
+use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word};
+use ownerdead::harness::oracle::Records;
+use ownerdead::owner::{Attachment, SeatState};
+use ownerdead::ring::spsc::{
+    Config, Consumer, Opened, PopTimeoutError, Producer, PushTimeoutError, Ring, SeatError, SeatStatus, TryPopError,
+    TryPushError,
+};
+use ownerdead::segment::Options;
+use std::time::Duration;
+
+/// Bytes of the ring: five records, so that it is soon full, and a padding record soon needed.
+const CAPACITY: usize = 256;
+/// For those who are to wait in vain: over when they begin, however slow they are. They go to sleep all the same, and come back.
+const NO_TIME: Duration = Duration::ZERO;
+/// Longest payload, in bytes.
+const LONGEST: usize = 24;
+
+/// Words of the facts.
+const FACTS: FactsOf<5> = FactsOf([0, 1, 2, 3, 4]);
+/// Seats that the victim has for sure: bit 0 the producer's, bit 1 the consumer's.
+const HOLDS: usize = 5;
+const PRODUCER: u64 = 1;
+const CONSUMER: u64 = 2;
+
+/// What the ring is like when the operation begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Is {
+    /// As it was made.
+    Fresh,
+    /// Some records are in it, and some were read.
+    Warm,
+    /// The next record that is pushed does not fit before the end.
+    AtTheEnd,
+    /// The next record that is read is behind a padding record.
+    Padded,
+    /// Full.
+    Full,
+    /// The producer last saw it full, and some were read since.
+    ReadSince,
+    /// The consumer last saw it empty, and some were pushed since.
+    PushedSince,
+    /// The other side sleeps, or did when it was stopped.
+    Slept,
+    /// Empty.
+    Empty,
+}
+
+/// Whose the other seat is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    /// Nobody's.
+    Vacant,
+    /// Of one that stands still.
+    Stands,
+    /// Of a dead one.
+    Dead,
+}
+
+type Operation = fn(&Spsc, &mut Victim, &Facts);
+
+pub struct Spsc {
+    ring: Ring,
+    memory: Memory,
+    role: u64,
+    is: Is,
+    peer: Peer,
+    /// The victim opens its seat in the operation, not before.
+    opens: Option<Opens>,
+    operation: Operation,
+}
+
+/// How the victim finds the seat that it opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opens {
+    /// Nobody's.
+    Vacant,
+    /// A dead one's.
+    Dead,
+    /// Of one that stands still.
+    Taken,
+}
+
+pub struct Victim {
+    me: Attachment,
+    producer: Option<Producer>,
+    consumer: Option<Consumer>,
+    /// What it pops into, and the record that it pushes.
+    bytes: Vec<u8>,
+    number: u64,
+    payload: ([u8; LONGEST], usize),
+}
+
+pub struct Survivor {
+    me: Attachment,
+    producer: Option<Producer>,
+    consumer: Option<Consumer>,
+}
+
+/// The payload of record `number`: its length and its bytes follow from it.
+fn payload(number: u64) -> ([u8; LONGEST], usize) {
+    let mut bytes = [0; LONGEST];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = (number as u8).wrapping_mul(31).wrapping_add(index as u8) | 1;
+    }
+    (bytes, LONGEST - (number % 3) as usize * 5)
+}
+
+/// In operations: made before, so that its instructions are not the operation's.
+fn records(facts: &Facts) -> Records<&Word, &Word> {
+    let [begun, ended, may_be_read, read, last] = FACTS.words(facts);
+    Records::new([begun, ended], [may_be_read, read, last])
+}
+
+fn push(producer: &mut Producer, facts: &Facts) -> Result<(), TryPushError> {
+    let records = records(facts);
+    let number = records.begun.get() + 1;
+    let (bytes, len) = payload(number);
+    records.push(number);
+    let pushed = producer.try_push(number as u32, &bytes[..len]);
+    match pushed {
+        Ok(()) => records.pushed(number),
+        Err(_) => records.push(number - 1),
+    }
+    pushed
+}
+
+fn pop(consumer: &mut Consumer, facts: &Facts) -> Result<bool, Finding> {
+    let records = records(facts);
+    let mut bytes = Vec::new();
+    match consumer.try_pop(&mut bytes) {
+        Ok(number) => {
+            let (expected, len) = payload(number.into());
+            records.arrived(number.into(), bytes == expected[..len])?;
+            records.committed(number.into());
+            Ok(true)
+        }
+        Err(TryPopError::Empty) => Ok(false),
+        Err(error) => Err(Finding::other(format!("a pop: {error}"))),
+    }
+}
+
+impl Spsc {
+    fn new((role, wipe): (u64, bool), is: Is, peer: Peer, opens: Option<Opens>, operation: Operation) -> Self {
+        let config = Config::new(CAPACITY).wipe(wipe);
+        let ring = Ring::memfd(&Options::new().slots(6), &config).expect("a ring");
+        let memory = Memory::of(ring.segment()).expect("its file, mapped");
+        // Its page is made before the first fork.
+        let _ = ownerdead::sync::thread::epoch();
+        Self { ring, memory, role, is, peer, opens, operation }
+    }
+
+    fn producer(&self, me: &Attachment) -> Producer {
+        self.ring.producer(me).expect("a seat that is free").into_inner()
+    }
+
+    fn consumer(&self, me: &Attachment) -> Consumer {
+        self.ring.consumer(me).expect("a seat that is free").into_inner()
+    }
+
+    /// Brings the ring into its state, with both seats open, and leaves them so: private indices are part of the state.
+    fn bring(&self, producer: &mut Producer, consumer: &mut Consumer, facts: &Facts) {
+        let wanted = "as the ring is then";
+        let empties = |consumer: &mut Consumer| while pop(consumer, facts).expect(wanted) {};
+        match self.is {
+            Is::Fresh => {}
+            Is::Warm => {
+                (0..3).for_each(|_| push(producer, facts).expect(wanted));
+                pop(consumer, facts).expect(wanted);
+            }
+            Is::Empty => {
+                push(producer, facts).expect(wanted);
+                empties(consumer);
+            }
+            Is::AtTheEnd | Is::Padded => {
+                let room = |ring: &Ring| CAPACITY - ring.status().write_index as usize % CAPACITY;
+                while room(&self.ring) >= LONGEST + 16 {
+                    push(producer, facts).expect(wanted);
+                    empties(consumer);
+                }
+                if self.is == Is::Padded {
+                    push(producer, facts).expect(wanted);
+                }
+            }
+            Is::Full => while push(producer, facts).is_ok() {},
+            Is::ReadSince => {
+                while push(producer, facts).is_ok() {}
+                (0..2).for_each(|_| assert!(pop(consumer, facts).expect(wanted)));
+            }
+            Is::PushedSince => {
+                push(producer, facts).expect(wanted);
+                empties(consumer);
+                push(producer, facts).expect(wanted);
+            }
+            Is::Slept if self.role == PRODUCER => {
+                let slept = consumer.pop_timeout(&mut Vec::new(), NO_TIME);
+                assert_eq!(slept, Err(PopTimeoutError::TimedOut));
+            }
+            Is::Slept => {
+                while push(producer, facts).is_ok() {}
+                let slept = producer.push_timeout(0, &[0; LONGEST], NO_TIME);
+                assert_eq!(slept, Err(PushTimeoutError::TimedOut));
+            }
+        }
+    }
+
+    fn open(&self, me: &Attachment, role: u64) -> Result<(bool, u64, Seat), SeatError> {
+        if role == PRODUCER {
+            let opened = self.ring.producer(me)?;
+            let died = opened.owner_died();
+            let seat = opened.into_inner();
+            Ok((died, seat.generation(), Seat::Producer(seat)))
+        } else {
+            let opened = self.ring.consumer(me)?;
+            let died = opened.owner_died();
+            let seat = opened.into_inner();
+            Ok((died, seat.generation(), Seat::Consumer(seat)))
+        }
+    }
+
+    /// A survivor opens a seat; whether its holder had died, or nothing if one who lives has it.
+    fn take_over(&self, survivor: &mut Survivor, role: u64, facts: &Facts) -> Result<Option<bool>, Finding> {
+        let status = self.ring.status();
+        let SeatStatus { generation: before, state, .. } =
+            if role == PRODUCER { status.producer } else { status.consumer };
+        let name = if role == PRODUCER { "producer" } else { "consumer" };
+        let stands =
+            role != self.role && self.peer == Peer::Stands || role == self.role && self.opens == Some(Opens::Taken);
+        if facts.word(HOLDS).get() & role != 0 && !matches!(state, SeatState::Dead(_)) {
+            return Err(Finding::lost(format!(
+                "the dead {name}'s seat is {state:?}, expected that it is a dead one's"
+            )));
+        }
+        match self.open(&survivor.me, role) {
+            Ok((died, generation, seat)) => {
+                let expected = before + u64::from(died);
+                if generation != expected || died != matches!(state, SeatState::Dead(_)) {
+                    return Err(Finding::other(format!(
+                        "the {name}'s seat was {state:?} at generation {before}; opened with owner died: {died}, generation \
+                         {generation}, expected {expected}"
+                    )));
+                }
+                match seat {
+                    Seat::Producer(producer) => survivor.producer = Some(producer),
+                    Seat::Consumer(consumer) => survivor.consumer = Some(consumer),
+                }
+                if stands {
+                    return Err(Finding::duplicated(format!("one who lives has the {name}'s seat, and it was opened")));
+                }
+                Ok(Some(died))
+            }
+            Err(SeatError::Busy { .. }) if stands => Ok(None),
+            Err(error) => Err(Finding::stuck(format!("the {name}'s seat: {error}"))),
+        }
+    }
+}
+
+enum Seat {
+    Producer(Producer),
+    Consumer(Consumer),
+}
+
+impl Subject for Spsc {
+    type Victim<'s> = Victim;
+    type Survivor<'s> = Survivor;
+
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    fn prepare<'s>(&'s self, cast: &mut Cast<'s>, facts: &Facts) {
+        // Who opens in the operation comes to a ring that others have brought into its state.
+        let all = self.opens.is_some();
+        let other = CONSUMER + PRODUCER - self.role;
+        if all {
+            let both = || {
+                let me = self.ring.attach().expect("a free slot");
+                let (mut producer, mut consumer) = (self.producer(&me), self.consumer(&me));
+                self.bring(&mut producer, &mut consumer, facts);
+                let vacant = |role| {
+                    role == other && self.peer == Peer::Vacant || self.opens == Some(Opens::Vacant) && role != other
+                };
+                let producer = (!vacant(PRODUCER)).then_some(producer);
+                let consumer = (!vacant(CONSUMER)).then_some(consumer);
+                (me, producer, consumer)
+            };
+            if self.opens == Some(Opens::Taken) { cast.stands(both) } else { cast.dies(both) }
+        } else if self.peer != Peer::Vacant {
+            let one = || {
+                let me = self.ring.attach().expect("a free slot");
+                let (mut producer, mut consumer) = (self.producer(&me), self.consumer(&me));
+                self.bring(&mut producer, &mut consumer, facts);
+                let producer = (other == PRODUCER).then_some(producer);
+                let consumer = (other == CONSUMER).then_some(consumer);
+                (me, producer, consumer)
+            };
+            if self.peer == Peer::Stands { cast.stands(one) } else { cast.dies(one) }
+        }
+    }
+
+    fn attach(&self, facts: &Facts) -> Victim {
+        let me = self.ring.attach().expect("a free slot");
+        let bytes = Vec::with_capacity(CAPACITY);
+        let mut victim = Victim { me, producer: None, consumer: None, bytes, number: 0, payload: payload(0) };
+        if self.opens.is_some() {
+            records(facts).next_reader();
+            return victim;
+        }
+        let (mut producer, mut consumer) = (None, None);
+        if self.peer == Peer::Vacant {
+            let (mut both, mut sides) = (self.producer(&victim.me), self.consumer(&victim.me));
+            self.bring(&mut both, &mut sides, facts);
+            (producer, consumer) = (Some(both), Some(sides));
+        } else if self.role == CONSUMER {
+            // Another process has read before: a reader begins anew.
+            records(facts).next_reader();
+        }
+        if self.role == PRODUCER {
+            drop(consumer);
+            victim.producer = producer.or_else(|| Some(self.producer(&victim.me)));
+        } else {
+            drop(producer);
+            victim.consumer = consumer.or_else(|| Some(self.consumer(&victim.me)));
+        }
+        facts.word(HOLDS).set(self.role);
+        victim.number = records(facts).begun.get() + 1;
+        victim.payload = payload(victim.number);
+        victim
+    }
+
+    fn operation(&self, victim: &mut Victim, facts: &Facts) {
+        (self.operation)(self, victim, facts);
+    }
+
+    fn arrive(&self, _: &Facts) -> Survivor {
+        Survivor { me: self.ring.attach().expect("a free slot"), producer: None, consumer: None }
+    }
+
+    fn recover(&self, survivor: &mut Survivor, facts: &Facts) -> Result<&'static str, Finding> {
+        let producer = self.take_over(survivor, PRODUCER, facts)?;
+        let consumer = self.take_over(survivor, CONSUMER, facts)?;
+        Ok(match (producer == Some(true), consumer == Some(true)) {
+            (true, true) => "both seats of dead ones",
+            (true, false) => "producer died",
+            (false, true) => "consumer died",
+            (false, false) => "no seat of a dead one",
+        })
+    }
+
+    fn judge(&self, survivor: &mut Survivor, facts: &Facts) -> Result<(), Finding> {
+        let Some(consumer) = &mut survivor.consumer else { return Ok(()) };
+        let records = records(facts);
+        records.next_reader();
+        while pop(consumer, facts)? {}
+        records.all_arrived()?;
+        if self.ring.status().wipe {
+            self.wiped()?;
+        }
+        let Some(producer) = &mut survivor.producer else { return Ok(()) };
+        // Records that were begun, and never committed, are gone: numbers go on.
+        for _ in 0..8 {
+            let next = records.last.get().max(records.read.get());
+            records.push(next);
+            push(producer, facts).map_err(|error| Finding::stuck(format!("a push after the recovery: {error}")))?;
+            if !pop(consumer, facts)? {
+                return Err(Finding::lost("a record that was pushed after the recovery"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Spsc {
+    /// What was read, or never committed, is nowhere.
+    fn wiped(&self) -> Result<(), Finding> {
+        let start = self.memory.len() - CAPACITY;
+        // SAFETY: the last bytes of the memory, which is mapped; nobody else is at work now.
+        let bytes = unsafe { std::slice::from_raw_parts(self.memory.start().as_ptr().add(start), CAPACITY) };
+        match bytes.iter().position(|&byte| byte != 0) {
+            Some(at) => Err(Finding::other(format!("not wiped: byte {at} of the ring is {:#x}", bytes[at]))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Defines operations: functions of their own, so that their instructions are.
+macro_rules! operations {
+    ($($name:ident($subject:ident, $victim:ident, $facts:ident) $body:block)+) => {$(
+        #[inline(never)]
+        fn $name($subject: &Spsc, $victim: &mut Victim, $facts: &Facts) $body
+    )+};
+}
+
+/// The victim's seats.
+fn seated<T>(seat: &mut Option<T>) -> &mut T {
+    seat.as_mut().expect("the seat that the operation is of")
+}
+
+/// One record, by `push`; it may be refused.
+macro_rules! pushes {
+    ($victim:ident, $facts:ident, |$producer:ident, $kind:ident, $bytes:ident| $push:expr) => {{
+        let records = records($facts);
+        let (number, (bytes, len)) = ($victim.number, &$victim.payload);
+        let ($producer, $kind, $bytes) = (seated(&mut $victim.producer), number as u32, &bytes[..*len]);
+        records.push(number);
+        match $push {
+            Ok(_) => records.pushed(number),
+            Err(_) => records.push(number - 1),
+        }
+    }};
+}
+
+/// One record, by `pop`; there may be none.
+macro_rules! pops {
+    ($victim:ident, $facts:ident, |$consumer:ident, $bytes:ident| $pop:expr) => {{
+        let records = records($facts);
+        records.read_unseen();
+        let ($consumer, $bytes) = (seated(&mut $victim.consumer), &mut $victim.bytes);
+        if let Ok(number) = $pop {
+            records.committed(number.into());
+        }
+    }};
+}
+
+operations! {
+    try_push(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.try_push(kind, bytes)) }
+    push_blocking(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.push(kind, bytes)) }
+    push_timeout(_s, victim, facts) {
+        pushes!(victim, facts, |producer, kind, bytes| producer.push_timeout(kind, bytes, NO_TIME))
+    }
+    reserve(_s, victim, facts) {
+        pushes!(victim, facts, |producer, kind, bytes| producer.reserve(kind, bytes.len()).and_then(|mut reservation| {
+            reservation.write(0, &bytes[..5]);
+            reservation.write(5, &bytes[5..]);
+            reservation.commit()
+        }))
+    }
+    reserve_and_drop(_s, victim, _facts) {
+        let (bytes, len) = &victim.payload;
+        if let Ok(mut reservation) = seated(&mut victim.producer).reserve(1, *len) {
+            reservation.write(0, &bytes[..*len]);
+        }
+    }
+    push_batch(_s, victim, facts) {
+        let records = records(facts);
+        let first = victim.number;
+        let [second, third] = [first + 1, first + 2].map(payload);
+        let all = [(first, &victim.payload), (first + 1, &second), (first + 2, &third)];
+        let batch = all.iter().map(|&(number, (bytes, len))| (number as u32, &bytes[..*len]));
+        records.push(first + 2);
+        let count = seated(&mut victim.producer).push_batch(batch).unwrap_or(0) as u64;
+        records.push(first - 1 + count);
+        records.pushed(first - 1 + count);
+    }
+    beat_producer(_s, victim, _facts) { seated(&mut victim.producer).beat() }
+    wait_consumer(_s, victim, _facts) { let _ = seated(&mut victim.producer).wait_consumer(Some(NO_TIME)); }
+    close_producer(_s, victim, facts) {
+        facts.word(HOLDS).set(0);
+        victim.producer = None;
+    }
+    open_producer(subject, victim, _facts) { victim.producer = subject.ring.producer(&victim.me).map(Opened::into_inner).ok(); }
+
+    try_pop(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.try_pop(bytes)) }
+    pop_blocking(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop(bytes)) }
+    pop_timeout(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop_timeout(bytes, NO_TIME)) }
+    peek(_s, victim, facts) {
+        pops!(victim, facts, |consumer, bytes| consumer.peek().map(|peek| {
+            let _ = peek.copy_to(bytes);
+            let number = peek.kind();
+            peek.consume();
+            number
+        }))
+    }
+    peek_and_drop(_s, victim, _facts) { let _ = seated(&mut victim.consumer).peek().map(|peek| peek.len()); }
+    pop_batch(_s, victim, facts) {
+        let records = records(facts);
+        let due = records.due();
+        records.may_be_read.set(records.ended.get().min(due + 1).max(records.may_be_read.get()));
+        let count = seated(&mut victim.consumer).pop_batch(2, |_, _| {}).unwrap_or(0) as u64;
+        records.committed(due - 1 + count);
+    }
+    discard(_s, victim, facts) {
+        let records = records(facts);
+        records.may_be_read.set(records.ended.get());
+        let _ = seated(&mut victim.consumer).discard();
+        records.committed(records.ended.get());
+    }
+    beat_consumer(_s, victim, _facts) { seated(&mut victim.consumer).beat() }
+    wait_producer(_s, victim, _facts) { let _ = seated(&mut victim.consumer).wait_producer(Some(NO_TIME)); }
+    close_consumer(_s, victim, facts) {
+        facts.word(HOLDS).set(0);
+        victim.consumer = None;
+    }
+    open_consumer(subject, victim, _facts) { victim.consumer = subject.ring.consumer(&victim.me).map(Opened::into_inner).ok(); }
+}
+
+/// An operation, of which role, in which states of the ring, with whom at the other seat.
+struct Row(&'static str, Operation, u64, &'static [(Is, Peer)]);
+
+use Is::*;
+use Peer::{Dead, Stands, Vacant};
+
+const PUSHES: &[(Is, Peer)] =
+    &[(Fresh, Vacant), (Warm, Vacant), (AtTheEnd, Vacant), (Full, Vacant), (ReadSince, Vacant), (Slept, Vacant)];
+/// Not where it would wait for ever.
+const PUSHES_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (ReadSince, Vacant), (Full, Dead)];
+const PUSHES_THAT_WAIT: &[(Is, Peer)] = &[(Warm, Vacant), (Full, Vacant), (Full, Stands), (Full, Dead)];
+const POPS: &[(Is, Peer)] =
+    &[(Empty, Vacant), (Warm, Vacant), (Padded, Vacant), (PushedSince, Vacant), (Full, Vacant), (Slept, Vacant)];
+const POPS_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (PushedSince, Vacant), (Empty, Dead)];
+const POPS_THAT_WAIT: &[(Is, Peer)] = &[(Warm, Vacant), (Empty, Vacant), (Empty, Stands), (Empty, Dead)];
+const WARM: &[(Is, Peer)] = &[(Warm, Vacant)];
+const SEATS: &[(Is, Peer)] = &[(Warm, Vacant), (Warm, Stands), (Warm, Dead)];
+
+const ROWS: [Row; 19] = [
+    Row("try_push", try_push, PRODUCER, PUSHES),
+    Row("push", push_blocking, PRODUCER, PUSHES_THAT_BLOCK),
+    Row("push_timeout", push_timeout, PRODUCER, PUSHES_THAT_WAIT),
+    Row("reserve", reserve, PRODUCER, PUSHES),
+    Row("reserve_and_drop", reserve_and_drop, PRODUCER, WARM),
+    Row("push_batch", push_batch, PRODUCER, PUSHES),
+    Row("beat_producer", beat_producer, PRODUCER, WARM),
+    Row("wait_consumer", wait_consumer, PRODUCER, SEATS),
+    Row("close_producer", close_producer, PRODUCER, WARM),
+    Row("try_pop", try_pop, CONSUMER, POPS),
+    Row("pop", pop_blocking, CONSUMER, POPS_THAT_BLOCK),
+    Row("pop_timeout", pop_timeout, CONSUMER, POPS_THAT_WAIT),
+    Row("peek", peek, CONSUMER, POPS),
+    Row("peek_and_drop", peek_and_drop, CONSUMER, WARM),
+    Row("pop_batch", pop_batch, CONSUMER, POPS),
+    Row("discard", discard, CONSUMER, POPS),
+    Row("beat_consumer", beat_consumer, CONSUMER, WARM),
+    Row("wait_producer", wait_producer, CONSUMER, SEATS),
+    Row("close_consumer", close_consumer, CONSUMER, WARM),
+];
+
+/// Operations that may need to zero what they pass.
+const WIPES: [&str; 8] =
+    ["try_push", "reserve_and_drop", "close_producer", "try_pop", "peek", "pop_batch", "discard", "close_consumer"];
+
+pub fn cases(all: &mut Vec<Case>) {
+    for Row(name, operation, role, states) in ROWS {
+        for &(is, peer) in states {
+            for wipe in [false, true] {
+                if wipe && !(WIPES.contains(&name) && matches!(is, Warm | Padded | Full | AtTheEnd)) {
+                    continue;
+                }
+                let title = format!("ring.{name}.{}{}", state(is, peer), if wipe { ".wipe" } else { "" });
+                all.push(Case::new(title, operation as *const () as usize, move || {
+                    Spsc::new((role, wipe), is, peer, None, operation)
+                }));
+            }
+        }
+    }
+    for (name, operation, role) in
+        [("producer", open_producer as Operation, PRODUCER), ("consumer", open_consumer, CONSUMER)]
+    {
+        for opens in [Opens::Vacant, Opens::Dead, Opens::Taken] {
+            for (is, wipe) in [(Warm, false), (Padded, false), (Warm, true), (Full, true)] {
+                let found = format!("{opens:?}").to_lowercase();
+                let title = format!("ring.{name}.{found}_{}{}", state(is, Vacant), if wipe { ".wipe" } else { "" });
+                all.push(Case::new(title, operation as *const () as usize, move || {
+                    let peer = if opens == Opens::Taken { Stands } else { Dead };
+                    Spsc::new((role, wipe), is, peer, Some(opens), operation)
+                }));
+            }
+        }
+    }
+}
+
+fn state(is: Is, peer: Peer) -> String {
+    let is = match is {
+        AtTheEnd => "at_the_end",
+        ReadSince => "read_since",
+        PushedSince => "pushed_since",
+        Fresh => "fresh",
+        Warm => "warm",
+        Padded => "padded",
+        Full => "full",
+        Slept => "slept",
+        Empty => "empty",
+    };
+    match peer {
+        Vacant => is.to_owned(),
+        Stands => format!("{is}_peer_stands"),
+        Dead => format!("{is}_peer_dead"),
+    }
+}
