@@ -16,6 +16,8 @@
 //! one step. x86-64 only.
 
 mod cast;
+#[cfg(feature = "symbols")]
+pub mod code;
 mod engine;
 mod facts;
 mod memory;
