@@ -20,6 +20,30 @@ pub struct Reach {
     pub most_planted: usize,
 }
 
+impl Reach {
+    const FULL: Self = Self { second_deaths: true, most_planted: 4000 };
+    const QUICK: Self = Self { second_deaths: false, most_planted: 50 };
+
+    /// As `OWNERDEAD_SWEEP_REACH` says.
+    pub fn from_environment() -> Result<Self, String> {
+        match std::env::var("OWNERDEAD_SWEEP_REACH").as_deref() {
+            Ok("full") => Ok(Self::FULL),
+            Ok("quick") => Ok(Self::QUICK),
+            Ok(other) => Err(format!("OWNERDEAD_SWEEP_REACH={other:?}: expected full or quick")),
+            Err(_) if cfg!(debug_assertions) => Ok(Self::QUICK),
+            Err(_) => Ok(Self::FULL),
+        }
+    }
+
+    pub fn is_full(self) -> bool {
+        self.second_deaths
+    }
+
+    pub fn as_str(self) -> &'static str {
+        if self.is_full() { "full" } else { "quick" }
+    }
+}
+
 /// A sweep that is not made yet.
 pub struct Case {
     /// `structure.operation.state`.

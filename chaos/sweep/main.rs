@@ -1,60 +1,68 @@
-//! smoke
+//! Sweeps: a process dies at each machine instruction of each operation of each structure, in many states of it, and so does who
+//! recovers after it.
+//!
+//! Each sweep is a test. It runs in a process of its own, the *stage*: single-threaded, so that it can fork its victims, and small,
+//! so that it can do so thousands of times a second. When all have run, what they have covered of the operations' instructions
+//! is counted.
+//!
+//! `cargo test --release --test sweep` looks at all there is. A debug build has ten times the instructions, so there survivors do not die
+//! too, few deaths are planted, and nothing is counted. `OWNERDEAD_SWEEP_REACH=full` or `quick` chooses.
+
 #[cfg(not(model))]
 mod case;
+#[cfg(not(model))]
+mod covered;
 #[cfg(not(model))]
 mod futex;
 #[cfg(not(model))]
 mod mutex;
 #[cfg(not(model))]
+mod outcome;
+#[cfg(not(model))]
 mod owner;
 #[cfg(not(model))]
 mod ring;
+#[cfg(not(model))]
+mod stage;
+
 #[cfg(model)]
 fn main() {}
+
 #[cfg(not(model))]
-fn main() {
-    let mut all = Vec::new();
-    ring::cases(&mut all);
-    mutex::cases(&mut all);
-    futex::cases(&mut all);
-    owner::cases(&mut all);
-    let only = std::env::args().nth(1).unwrap_or_default();
-    let t0 = std::time::Instant::now();
-    let mut sum = (0, 0, 0, 0);
-    for case in all {
-        if !case.name.contains(&only) {
-            continue;
-        }
-        let t = std::time::Instant::now();
-        let report = case.run().unwrap();
-        sum.0 += report.instructions;
-        sum.1 += report.second_instructions;
-        sum.2 += report.planted;
-        sum.3 += report.survivors;
-        println!(
-            "{:45} {:6} instr {:4} states {:7} second {:5} states {:6} survivors {:6} planted {:.2?} {}",
-            report.name,
-            report.instructions,
-            report.states,
-            report.second_instructions,
-            report.second_states,
-            report.survivors,
-            report.planted,
-            t.elapsed(),
-            if report.passed() { "ok" } else { "BAD" }
-        );
-        for f in &report.found {
-            println!("   {} x{} {:x?}", f.finding, f.deaths, f.death)
-        }
-        for f in report.disagreements.iter().take(4) {
-            println!("   disagree {f}")
-        }
-        if let Some(why) = &report.incomplete {
-            println!("   incomplete {why}")
-        }
-        if report.not_planted > 0 {
-            println!("   not planted {}", report.not_planted)
-        }
+fn main() -> std::process::ExitCode {
+    use std::sync::Arc;
+
+    let mut cases = Vec::new();
+    ring::cases(&mut cases);
+    mutex::cases(&mut cases);
+    futex::cases(&mut cases);
+    owner::cases(&mut cases);
+    if let Some(name) = std::env::var_os(stage::NAME) {
+        return stage::run(&name.to_string_lossy(), &cases);
     }
-    println!("{:?} {sum:?}", t0.elapsed());
+    let reach = match case::Reach::from_environment() {
+        Ok(reach) => reach,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return std::process::ExitCode::from(64);
+        }
+    };
+    let mut arguments = libtest_mimic::Arguments::from_args();
+    // Each sweep keeps to one processor.
+    arguments.test_threads.get_or_insert(std::thread::available_parallelism().map_or(1, Into::into));
+    let seen = Arc::new(covered::Seen::default());
+    let all = cases.len();
+    let tests = cases.iter().map(|case| {
+        let (name, seen) = (case.name.clone(), Arc::clone(&seen));
+        libtest_mimic::Trial::test(case.name.clone(), move || outcome::judge(&name, reach, &seen))
+    });
+    let conclusion = libtest_mimic::run(&arguments, tests.collect());
+    if arguments.list || conclusion.num_passed == 0 {
+        return conclusion.exit_code();
+    }
+    let whole = conclusion.num_passed == all as u64 && reach.is_full();
+    if !covered::report(&seen, whole) || conclusion.has_failed() {
+        return std::process::ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
 }

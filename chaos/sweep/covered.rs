@@ -1,0 +1,199 @@
+//! What all sweeps together have covered of the operations' instructions.
+
+use crate::outcome::Figures;
+use comfy_table::{CellAlignment, Table, presets};
+use ownerdead::harness::kill::Place;
+use ownerdead::harness::kill::code::{Address, Code, Coverage, Functions, Reasons, Uncovered};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Mutex;
+
+const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
+const REASONS: &str = "chaos/sweep/uncovered.tsv";
+
+/// What sweeps have seen, by operation.
+#[derive(Default)]
+pub struct Seen {
+    operations: Mutex<BTreeMap<String, Vec<Operation>>>,
+}
+
+/// What one sweep has seen.
+pub struct Operation {
+    /// Where the operation begins.
+    pub at: Address,
+    /// Before which instructions a process died, what came of it, and how often.
+    pub places: Vec<(Address, String, Place)>,
+    pub figures: Figures,
+}
+
+impl Seen {
+    pub fn add(&self, name: &str, operation: Operation) {
+        self.operations.lock().expect("no holder panics").entry(name.to_owned()).or_default().push(operation);
+    }
+
+    /// Function, file and line at an address, as far as they are known.
+    pub fn place(&self, at: &str) -> String {
+        let code = Code::new(CHECKOUT);
+        let frames = at.parse().ok().and_then(|at: Address| code.lookup(&at).ok()).unwrap_or_default();
+        let ours = frames.iter().find(|frame| frame.file.as_deref().is_some_and(is_ours)).or(frames.first());
+        match ours {
+            Some(frame) => {
+                let (file, line) = (frame.file.as_deref(), frame.line.unwrap_or(0));
+                let file = file.map_or_else(String::new, |file| format!(" ({}:{line})", file.display()));
+                format!("in {}{file}", frame.function)
+            }
+            None => format!("at {at}"),
+        }
+    }
+}
+
+/// Whether a source file is that of a structure.
+fn is_ours(file: &Path) -> bool {
+    ["src/ring", "src/lock", "src/owner", "src/sync", "src/segment"].iter().any(|dir| file.starts_with(dir))
+}
+
+/// Prints what was covered; whether all of it was, or has a reason. Only what is `whole` has to be.
+pub fn report(seen: &Seen, whole: bool) -> bool {
+    match cover(seen) {
+        Ok(covered) => covered.print(whole),
+        Err(error) => {
+            println!("coverage: FAILED: {error}");
+            false
+        }
+    }
+}
+
+struct Covered {
+    rows: Vec<(String, Coverage, Figures, usize)>,
+    all: Coverage,
+    figures: Figures,
+}
+
+fn cover(seen: &Seen) -> Result<Covered, Box<dyn std::error::Error>> {
+    let operations = seen.operations.lock().expect("no holder panics");
+    let code = Code::new(CHECKOUT);
+    let none = Reasons::default();
+    let reasons = Reasons::read(Path::new(CHECKOUT), Path::new(REASONS))?;
+    let (mut rows, mut figures, mut roots, mut died) =
+        (Vec::new(), Figures::default(), BTreeSet::new(), BTreeSet::new());
+    for (name, sweeps) in operations.iter() {
+        let at: BTreeSet<&Address> = sweeps.iter().map(|sweep| &sweep.at).collect();
+        let executed: BTreeSet<Address> = sweeps.iter().flat_map(executed).collect();
+        let functions: Functions = code.closure(at.iter().copied(), is_ours)?;
+        let sum = sweeps.iter().fold(Figures::default(), |sum, sweep| sum.plus(&sweep.figures));
+        rows.push((name.clone(), functions.coverage(&executed, &none)?, sum, sweeps.len()));
+        figures = figures.plus(&sum);
+        roots.extend(at.into_iter().cloned());
+        died.extend(executed);
+    }
+    let all = code.closure(&roots, is_ours)?.coverage(&died, &reasons)?;
+    Ok(Covered { rows, all, figures })
+}
+
+/// The instructions of the operation before which the victim died, by image or really.
+fn executed(sweep: &Operation) -> impl Iterator<Item = Address> {
+    sweep.places.iter().filter(|(.., place)| place.deaths > 0).map(|(at, ..)| at.clone())
+}
+
+impl Covered {
+    fn print(&self, whole: bool) -> bool {
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+        table.set_header([
+            "operation",
+            "sweeps",
+            "instructions covered / total",
+            "states",
+            "recovery: boundaries",
+            "states",
+            "planted",
+        ]);
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        for (name, coverage, figures, sweeps) in &self.rows {
+            table.add_row([
+                name.clone(),
+                sweeps.to_string(),
+                format!("{} / {}", coverage.covered, coverage.total),
+                figures.states.to_string(),
+                figures.second_instructions.to_string(),
+                figures.second_states.to_string(),
+                figures.planted.to_string(),
+            ]);
+        }
+        println!("{table}");
+        self.uncovered(whole);
+        let rate = |count: u64, micros: u64| count as f64 * 1e6 / micros.max(1) as f64;
+        let Figures { instructions, second_instructions, planted, survivors, image_micros, planted_micros, .. } =
+            self.figures;
+        println!(
+            "{} boundaries judged by image, {:.0} a second of a processor, {survivors} survivors; {planted} deaths planted, {:.0} a \
+             second",
+            instructions + second_instructions,
+            rate(instructions + second_instructions, image_micros),
+            rate(planted, planted_micros)
+        );
+        println!(
+            "coverage: {} of {} instructions of all operations together, {} have a reason, {} have none",
+            self.all.covered,
+            self.all.total,
+            self.all.total - self.all.covered - self.all.unexplained(),
+            self.all.unexplained()
+        );
+        !whole || self.all.passed()
+    }
+
+    fn uncovered(&self, whole: bool) {
+        let mut proved: BTreeMap<String, u64> = BTreeMap::new();
+        for Uncovered { source, instructions, first, reason } in &self.all.uncovered {
+            let place = format!("{}:{} {}", source.file.display(), source.line, source.function);
+            match reason {
+                Some(reason @ ownerdead::harness::kill::code::Reason::Given(_)) => {
+                    println!("  {instructions:3} not covered: {place}: {reason}");
+                }
+                Some(reason) => *proved.entry(reason.to_string()).or_default() += instructions,
+                None if whole => {
+                    println!("  {instructions:3} NOT COVERED, without a reason: {place} ({})", first.short())
+                }
+                None => {}
+            }
+        }
+        for (reason, instructions) in proved {
+            println!("  {instructions:3} not covered: {reason} (seen in the code)");
+        }
+        if whole {
+            for line in &self.all.unused {
+                println!(
+                    "  {REASONS}:{}: nothing uncovered is in {} with `{}`",
+                    line.number,
+                    line.file.display(),
+                    line.contains
+                );
+            }
+        }
+        for (address, unreached) in &self.all.disproved {
+            println!("  {address} was executed, and was thought to be: {unreached}");
+        }
+        for address in &self.all.undecoded {
+            println!("  {address} was executed, and is no instruction as decoded");
+        }
+    }
+}
+
+impl Figures {
+    fn plus(&self, other: &Self) -> Self {
+        Self {
+            instructions: self.instructions + other.instructions,
+            second_instructions: self.second_instructions + other.second_instructions,
+            states: self.states + other.states,
+            second_states: self.second_states + other.second_states,
+            survivors: self.survivors + other.survivors,
+            planted: self.planted + other.planted,
+            not_planted: self.not_planted + other.not_planted,
+            left_out: self.left_out + other.left_out,
+            image_micros: self.image_micros + other.image_micros,
+            planted_micros: self.planted_micros + other.planted_micros,
+        }
+    }
+}
