@@ -7,7 +7,8 @@ use gimli::{BaseAddresses, CieOrFde, EhFrame, EndianSlice, LittleEndian, Pointer
 use object::elf::{R_X86_64_64, R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT, R_X86_64_RELATIVE};
 use object::read::elf::ElfFile64;
 use object::{
-    Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, RelocationFlags, RelocationTarget, SectionKind, SymbolKind,
+    Object, ObjectKind, ObjectSection, ObjectSymbol, ObjectSymbolTable, RelocationFlags, RelocationTarget, SectionKind,
+    SymbolKind,
 };
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -49,6 +50,8 @@ struct Section {
 pub(super) struct Image {
     module: String,
     bytes: Vec<u8>,
+    /// It is loaded at the addresses that it has: not position-independent.
+    fixed: bool,
     sections: Vec<Section>,
     functions: BTreeMap<u64, Bounds>,
     slots: HashMap<u64, Target>,
@@ -61,6 +64,7 @@ impl Image {
         let mut image = Self {
             module: module.into(),
             bytes: Vec::new(),
+            fixed: false,
             sections: Vec::new(),
             functions: BTreeMap::new(),
             slots: HashMap::new(),
@@ -72,8 +76,8 @@ impl Image {
         image.bytes = std::fs::read(module).map_err(|source| CodeError::Read { module: module.into(), source })?;
         let file = image.parse()?;
         let functions = functions(&file).map_err(|error| image.error(format!(".eh_frame: {error}")))?;
-        let (sections, slots) = (sections(&file), slots(&file));
-        Ok(Self { sections, functions, slots, ..image })
+        let (fixed, sections, slots) = (file.kind() == ObjectKind::Executable, sections(&file), slots(&file));
+        Ok(Self { fixed, sections, functions, slots, ..image })
     }
 
     fn parse(&self) -> Result<Elf<'_>, CodeError> {
@@ -124,6 +128,11 @@ impl Image {
         let Some(section) = self.section(address) else { return &[] };
         let skip = (address - section.range.start) as usize;
         self.bytes.get(section.bytes.clone()).and_then(|bytes| bytes.get(skip..)).unwrap_or(&[])
+    }
+
+    /// Whether instructions name addresses by their numbers.
+    pub(super) fn fixed(&self) -> bool {
+        self.fixed
     }
 
     /// Whether `address` is in a section of the file that is no code.

@@ -36,7 +36,8 @@ impl Lines {
         Ok(Self { context, names: RefCell::default(), files: RefCell::default() })
     }
 
-    /// What is at `offset`, innermost first; functions without a name of their own are called `symbol`.
+    /// What is at `offset`, innermost first. `symbol` is the function that is not inlined: line tables alone say of it, as of those
+    /// that are inlined, no more than the last part of its name.
     pub(super) fn frames(&self, offset: u64, symbol: &Rc<str>, checkout: &Path) -> Result<Vec<Frame>, gimli::Error> {
         let mut found = Vec::new();
         let mut frames = self.context.find_frames(offset).skip_all_loads()?;
@@ -53,8 +54,9 @@ impl Lines {
                 column: location.and_then(|location| location.column).filter(|&column| column != 0),
             });
         }
-        if found.is_empty() {
-            found.push(Frame { function: symbol.clone(), file: None, line: None, column: None });
+        match found.last_mut() {
+            Some(outermost) => outermost.function = symbol.clone(),
+            None => found.push(Frame { function: symbol.clone(), file: None, line: None, column: None }),
         }
         Ok(found)
     }

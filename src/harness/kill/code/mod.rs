@@ -18,11 +18,19 @@
 //! What is proved of an instruction (that it lies on the path to a panic, say) rests on control flow alone: where a jump's targets are
 //! not known, it may go anywhere in its function.
 
+mod body;
+mod closure;
+mod coverage;
+mod flow;
 mod image;
+mod kill_map;
 mod lines;
 mod modules;
 mod name;
 
+pub use closure::{Functions, Instruction, Source, Unreached};
+pub use coverage::{Coverage, Reason, ReasonLine, Reasons, ReasonsError, Uncovered};
+pub use kill_map::KillLine;
 pub use modules::{Address, AddressError, Modules};
 
 use image::Image;
@@ -84,7 +92,8 @@ impl std::error::Error for CodeError {
 /// A function that an instruction is part of, and where in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// The function, its generic arguments as `<..>`; `libc.so.6+0x1234` where its name is not known.
+    /// The function, its generic arguments as `<..>`; `libc.so.6+0x1234` where its name is not known. With line tables alone, as in
+    /// this project's release profile, an inlined function has the last part of its name.
     pub function: Rc<str>,
     /// Its source, relative to the checkout if it lies there.
     pub file: Option<Rc<Path>>,

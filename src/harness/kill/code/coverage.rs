@@ -1,0 +1,225 @@
+//! How much of the code a sweep has died in, and why not in the rest.
+
+use super::{Address, Functions, Source, Unreached};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Why instructions are not covered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// It is proved from the code.
+    Proved(Unreached),
+    /// The file of reasons says so.
+    Given(Rc<str>),
+}
+
+impl core::fmt::Display for Reason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Proved(unreached) => unreached.fmt(f),
+            Self::Given(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Instructions of a line that no process died before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uncovered {
+    /// The line.
+    pub source: Rc<Source>,
+    /// How many of its instructions.
+    pub instructions: u64,
+    /// The first of them.
+    pub first: Address,
+    /// Why; none if there is no reason.
+    pub reason: Option<Reason>,
+}
+
+/// What a sweep has covered of the instructions that are ours. Padding does not count.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    /// Instructions of ours before which a process died.
+    pub covered: u64,
+    /// All instructions of ours.
+    pub total: u64,
+    /// Instructions before which a process died, and which are of others.
+    pub outside_executed: u64,
+    /// The rest, by file, line and reason.
+    pub uncovered: Vec<Uncovered>,
+    /// Reasons that fit nothing that needs one.
+    pub unused: Vec<ReasonLine>,
+    /// Executed, and yet proved unreachable: a process has panicked, or the proof is wrong.
+    pub disproved: Vec<(Address, Unreached)>,
+    /// Executed inside a function of the closure, and yet no instruction of it: the decoding is wrong.
+    pub undecoded: Vec<Address>,
+}
+
+impl Coverage {
+    /// Instructions that are not covered, and have no reason.
+    pub fn unexplained(&self) -> u64 {
+        let without = self.uncovered.iter().filter(|uncovered| uncovered.reason.is_none());
+        without.map(|uncovered| uncovered.instructions).sum()
+    }
+
+    /// Whether all is covered or has its reason, no reason is left over, and nothing contradicts what is known of the code.
+    pub fn passed(&self) -> bool {
+        self.unexplained() == 0 && self.unused.is_empty() && self.disproved.is_empty() && self.undecoded.is_empty()
+    }
+}
+
+/// A line of the file of reasons.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReasonLine {
+    /// Its number, from 1.
+    pub number: usize,
+    /// The source file that it is about, relative to the checkout.
+    pub file: PathBuf,
+    /// What the line of source contains.
+    pub contains: String,
+    /// The reason.
+    pub reason: Rc<str>,
+}
+
+/// Why a file of reasons cannot be used.
+#[derive(Debug)]
+pub enum ReasonsError {
+    /// It, or a source file, cannot be read.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        source: io::Error,
+    },
+    /// A line is not of three parts.
+    Parts {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        number: usize,
+        /// What stands there.
+        found: String,
+    },
+}
+
+impl core::fmt::Display for ReasonsError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Read { path, source } => write!(f, "{}: {source}: it must be in the checkout", path.display()),
+            Self::Parts { path, number, found } => write!(
+                f,
+                "{}:{number}: found `{found}`, expected three parts between tabs: file, text that the line of source contains, reason",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ReasonsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read { source, .. } => Some(source),
+            Self::Parts { .. } => None,
+        }
+    }
+}
+
+/// Why lines of source are not covered: `file<TAB>text that the line contains<TAB>reason`, one to a line; `#` begins a comment.
+#[derive(Clone, Debug, Default)]
+pub struct Reasons {
+    checkout: PathBuf,
+    lines: Vec<ReasonLine>,
+}
+
+impl Reasons {
+    /// Of the file at `path`, relative to the `checkout` as the source files in it are.
+    ///
+    /// # Errors
+    /// [`ReasonsError`].
+    pub fn read(checkout: &Path, path: &Path) -> Result<Self, ReasonsError> {
+        let text = read(&checkout.join(path))?;
+        Self::parse(checkout, path, &text)
+    }
+
+    /// Of `text`, which is the file at `path`.
+    ///
+    /// # Errors
+    /// [`ReasonsError::Parts`].
+    pub fn parse(checkout: &Path, path: &Path, text: &str) -> Result<Self, ReasonsError> {
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let line = |(index, line): (usize, &str)| match line.splitn(3, '\t').collect::<Vec<_>>()[..] {
+            [file, contains, reason] if ![file, contains, reason.trim()].contains(&"") => Ok(ReasonLine {
+                number: index + 1,
+                file: file.into(),
+                contains: contains.into(),
+                reason: reason.into(),
+            }),
+            _ => Err(ReasonsError::Parts { path: path.into(), number: index + 1, found: line.into() }),
+        };
+        Ok(Self { checkout: checkout.into(), lines: lines.map(line).collect::<Result<_, _>>()? })
+    }
+
+    /// The line of reasons for a line of source: its index.
+    fn find(&self, source: &Source, files: &mut HashMap<PathBuf, String>) -> Result<Option<usize>, ReasonsError> {
+        let mut about = self.lines.iter().enumerate().filter(|(_, line)| *line.file == *source.file).peekable();
+        if about.peek().is_none() {
+            return Ok(None);
+        }
+        if !files.contains_key(&*source.file) {
+            files.insert(source.file.to_path_buf(), read(&self.checkout.join(&source.file))?);
+        }
+        let text = &files[&*source.file];
+        let line = (source.line as usize).checked_sub(1).and_then(|index| text.lines().nth(index)).unwrap_or_default();
+        Ok(about.find(|(_, reason)| line.contains(&reason.contains)).map(|(index, _)| index))
+    }
+}
+
+fn read(path: &Path) -> Result<String, ReasonsError> {
+    std::fs::read_to_string(path).map_err(|source| ReasonsError::Read { path: path.into(), source })
+}
+
+impl Functions {
+    /// What is covered if a process died before each of `executed`.
+    ///
+    /// # Errors
+    /// [`ReasonsError::Read`] for a source file that a reason is about.
+    pub fn coverage(&self, executed: &BTreeSet<Address>, reasons: &Reasons) -> Result<Coverage, ReasonsError> {
+        let mut coverage = Coverage::default();
+        let mut uncovered: BTreeMap<_, (&Rc<Source>, u64, &Address)> = BTreeMap::new();
+        for (address, instruction) in &self.instructions {
+            let executed = executed.contains(address);
+            coverage.disproved.extend(instruction.unreached.filter(|_| executed).map(|proof| (address.clone(), proof)));
+            let Some(source) = instruction.source.as_ref().filter(|_| !instruction.padding) else { continue };
+            coverage.total += 1;
+            if executed {
+                coverage.covered += 1;
+                continue;
+            }
+            let key = (&source.file, source.line, &source.function, instruction.unreached);
+            uncovered.entry(key).or_insert((source, 0, address)).1 += 1;
+        }
+        let (mut files, mut used) = (HashMap::new(), BTreeSet::new());
+        for ((.., unreached), (source, instructions, first)) in uncovered {
+            let reason = match unreached {
+                Some(unreached) => Some(Reason::Proved(unreached)),
+                None => {
+                    let found = reasons.find(source, &mut files)?;
+                    used.extend(found);
+                    found.map(|index| Reason::Given(reasons.lines[index].reason.clone()))
+                }
+            };
+            let (source, first) = (source.clone(), first.clone());
+            coverage.uncovered.push(Uncovered { source, instructions, first, reason });
+        }
+        let unused = reasons.lines.iter().enumerate().filter(|(index, _)| !used.contains(index));
+        coverage.unused.extend(unused.map(|(_, line)| line.clone()));
+        for address in executed.iter().filter(|&address| !self.instructions.contains_key(address)) {
+            match self.surround(address) {
+                true => coverage.undecoded.push(address.clone()),
+                false => coverage.outside_executed += 1,
+            }
+        }
+        Ok(coverage)
+    }
+}

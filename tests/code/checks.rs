@@ -1,0 +1,198 @@
+//! The facts.
+
+use crate::stage::Steps;
+use ownerdead::harness::kill::Place;
+use ownerdead::harness::kill::code::{Address, Code, Coverage, Functions, Modules, Reason, Reasons, Unreached};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+pub const ALL: &[(&str, fn())] = &[
+    ("every_instruction_that_is_executed_is_decoded", every_instruction_that_is_executed_is_decoded),
+    ("a_function_that_is_executed_whole_is_covered_whole", a_function_that_is_executed_whole_is_covered_whole),
+    ("a_failed_assertion_is_a_panic_path", a_failed_assertion_is_a_panic_path),
+    ("what_a_panic_path_alone_calls_is_on_it", what_a_panic_path_alone_calls_is_on_it),
+    ("a_branch_not_taken_needs_a_reason", a_branch_not_taken_needs_a_reason),
+    ("a_reason_that_fits_nothing_is_told", a_reason_that_fits_nothing_is_told),
+    ("an_inlined_function_has_its_own_file_and_line", an_inlined_function_has_its_own_file_and_line),
+    ("a_table_of_jumps_is_no_code_and_its_targets_are", a_table_of_jumps_is_no_code_and_its_targets_are),
+    ("what_is_called_by_a_jump_or_a_pointer_is_followed", what_is_called_by_a_jump_or_a_pointer_is_followed),
+    ("what_gives_up_a_guard_after_a_panic_is_unwinding", what_gives_up_a_guard_after_a_panic_is_unwinding),
+    ("deaths_are_counted_by_line_of_source", deaths_are_counted_by_line_of_source),
+    ("the_kernels_own_code_has_a_name", the_kernels_own_code_has_a_name),
+];
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn ours(file: &Path) -> bool {
+    file.starts_with("tests/code")
+}
+
+struct Case {
+    steps: Steps,
+    code: Code,
+    functions: Functions,
+}
+
+impl Case {
+    fn of(name: &str) -> Self {
+        let (steps, code) = (Steps::of(name), Code::new(checkout()));
+        let functions = code.closure([&steps.root], ours).unwrap();
+        Self { steps, code, functions }
+    }
+
+    fn coverage(&self, reasons: &str) -> Coverage {
+        let reasons = Reasons::parse(checkout(), Path::new("reasons"), reasons).unwrap();
+        self.functions.coverage(&self.steps.executed, &reasons).unwrap()
+    }
+
+    /// Addresses of the closure whose line of source contains `text`.
+    fn at_line(&self, file: &str, text: &str) -> BTreeSet<Address> {
+        let source = std::fs::read_to_string(checkout().join(file)).unwrap();
+        let line = 1 + source.lines().position(|line| line.contains(text)).expect("a line with the text") as u32;
+        let is_there = |instruction: &&ownerdead::harness::kill::code::Instruction| {
+            let source = instruction.source.as_ref();
+            source.is_some_and(|source| source.line == line && *source.file == *Path::new(file))
+        };
+        let there = self.functions.instructions.iter().filter(|(_, instruction)| is_there(instruction));
+        there.map(|(address, _)| address.clone()).collect()
+    }
+
+    fn names(&self, function: &str) -> bool {
+        self.functions.inside.iter().any(|name| name.ends_with(function))
+    }
+}
+
+const KNOWN: &str = "tests/code/known.rs";
+
+fn every_instruction_that_is_executed_is_decoded() {
+    for case in crate::known::ALL {
+        let case = Case::of(case.name);
+        assert!(case.functions.instructions.contains_key(&case.steps.root));
+        let coverage = case.coverage("");
+        assert_eq!(coverage.undecoded, []);
+        assert_eq!(coverage.disproved, []);
+        assert!(coverage.covered > 0);
+    }
+}
+
+fn a_function_that_is_executed_whole_is_covered_whole() {
+    let case = Case::of("straight");
+    let coverage = case.coverage("");
+    let expected: BTreeSet<_> = case.functions.instructions.keys().cloned().collect();
+    let executed: BTreeSet<_> = case.steps.executed.intersection(&expected).cloned().collect();
+    let padding = |address: &&Address| case.functions.instructions[*address].padding;
+    assert!(expected.difference(&executed).all(|address| padding(&address)), "{:?}", coverage.uncovered);
+    assert_eq!((coverage.covered, coverage.unexplained()), (coverage.total, 0));
+    assert!(coverage.passed());
+}
+
+fn a_failed_assertion_is_a_panic_path() {
+    let coverage = Case::of("checked").coverage("");
+    assert!(coverage.covered < coverage.total);
+    assert_eq!(coverage.unexplained(), 0, "{:#?}", coverage.uncovered);
+    let panics = Some(Reason::Proved(Unreached::Panic));
+    assert!(coverage.uncovered.iter().all(|uncovered| uncovered.reason == panics), "{:#?}", coverage.uncovered);
+}
+
+fn what_a_panic_path_alone_calls_is_on_it() {
+    let case = Case::of("checked");
+    assert!(case.names("known::complaint"), "{:?}", case.functions.inside);
+    let there = case.at_line(KNOWN, "black_box(value).rotate_right(9)");
+    assert!(!there.is_empty());
+    assert!(there.iter().all(|address| case.functions.instructions[address].unreached == Some(Unreached::Panic)));
+}
+
+fn a_branch_not_taken_needs_a_reason() {
+    let case = Case::of("branch");
+    let coverage = case.coverage("");
+    let without: Vec<_> = coverage.uncovered.iter().filter(|uncovered| uncovered.reason.is_none()).collect();
+    let line = 1 + std::fs::read_to_string(checkout().join(KNOWN))
+        .unwrap()
+        .lines()
+        .position(|line| line.contains("// not taken"))
+        .unwrap();
+    assert!(without.iter().any(|uncovered| uncovered.source.line as usize == line), "{coverage:#?}");
+    assert!(without.iter().all(|uncovered| uncovered.source.function.ends_with("known::branch")), "{coverage:#?}");
+    assert!(!coverage.passed());
+    let coverage = case.coverage("tests/code/known.rs\tblack_box(value)\tno input is as large\n");
+    assert_eq!(coverage.unexplained(), 0, "{coverage:#?}");
+    assert!(coverage.passed());
+}
+
+fn a_reason_that_fits_nothing_is_told() {
+    let case = Case::of("straight");
+    let coverage =
+        case.coverage("# a comment\n\ntests/code/known.rs\tscrambled(\tit is covered\nsrc/none.rs\tx\tit is gone\n");
+    let unused: Vec<_> = coverage.unused.iter().map(|line| (line.number, &*line.reason)).collect();
+    assert_eq!(unused, [(3, "it is covered"), (4, "it is gone")]);
+    assert!(!coverage.passed());
+}
+
+fn an_inlined_function_has_its_own_file_and_line() {
+    let case = Case::of("straight");
+    let there = case.at_line("tests/code/inlined.rs", "wrapping_mul");
+    assert!(!there.is_empty());
+    for address in there {
+        let source = case.functions.instructions[&address].source.clone().unwrap();
+        assert!(source.function.ends_with("scrambled"), "{source:?}");
+        assert!(source.operation.ends_with("known::straight"), "{source:?}");
+        let frames = case.code.lookup(&address).unwrap();
+        assert!(frames.last().unwrap().function.ends_with("known::straight"), "{frames:?}");
+    }
+}
+
+fn a_table_of_jumps_is_no_code_and_its_targets_are() {
+    let coverage = Case::of("table").coverage("");
+    assert_eq!((coverage.unexplained(), coverage.covered > 30), (0, true), "{coverage:#?}");
+    let case = Case::of("table_in_part");
+    let arm = case.at_line(KNOWN, "// arm 3");
+    assert!(!arm.is_empty() && arm.is_disjoint(&case.steps.executed));
+    let coverage = case.coverage("");
+    assert!(coverage.unexplained() > 0);
+    assert!(coverage.uncovered.iter().all(|uncovered| uncovered.reason.is_none()), "{coverage:#?}");
+}
+
+fn what_is_called_by_a_jump_or_a_pointer_is_followed() {
+    for (name, callee) in [("caller", "known::callee"), ("by_pointer", "known::pointed")] {
+        let case = Case::of(name);
+        assert!(case.names(callee), "{:?}", case.functions.inside);
+        assert_eq!(case.coverage("").unexplained(), 0);
+    }
+}
+
+fn what_gives_up_a_guard_after_a_panic_is_unwinding() {
+    for name in ["guarded", "guarded_table"] {
+        let case = Case::of(name);
+        let coverage = case.coverage("");
+        assert_eq!(coverage.unexplained(), 0, "{:#?}", coverage.uncovered);
+        let unwinding = Some(Reason::Proved(Unreached::Unwinding));
+        assert!(coverage.uncovered.iter().any(|found| found.reason == unwinding), "{:#?}", coverage.uncovered);
+    }
+}
+
+fn deaths_are_counted_by_line_of_source() {
+    let case = Case::of("straight");
+    let place = Place { deaths: 2, second_deaths: 3, planted: 4, found: 1 };
+    let there = case.at_line("tests/code/inlined.rs", "wrapping_mul");
+    let others = Address::new(case.steps.root.module().clone(), 0);
+    let places: Vec<_> = there.iter().chain([&others]).map(|address| (address, "free", &place)).collect();
+    let (lines, outside) = case.code.kill_map(places, ours).unwrap();
+    let count = there.len() as u64;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(
+        lines[0].deaths,
+        Place { deaths: 2 * count, second_deaths: 3 * count, planted: 4 * count, found: count }
+    );
+    assert_eq!((&*lines[0].outcome, lines[0].source.line), ("free", 7));
+    assert_eq!(outside, place);
+}
+
+fn the_kernels_own_code_has_a_name() {
+    // SAFETY: no pointers.
+    let start = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
+    let address = Modules::of_this_process().unwrap().find(start + 0x20).unwrap();
+    let frames = Code::new(checkout()).lookup(&address).unwrap();
+    assert_eq!((&*frames[0].function, frames.len()), ("[vdso]+0x20", 1));
+}
