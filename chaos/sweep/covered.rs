@@ -11,6 +11,9 @@ use std::sync::Mutex;
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 const REASONS: &str = "chaos/sweep/uncovered.tsv";
 
+/// Operations that panic on purpose: where they come is not what others are to cover.
+const PANICS: [&str; 1] = ["robust_mutex.panic_inside"];
+
 /// What sweeps have seen, by operation.
 #[derive(Default)]
 pub struct Seen {
@@ -83,6 +86,9 @@ fn cover(seen: &Seen) -> Result<Covered, Box<dyn std::error::Error>> {
         let sum = sweeps.iter().fold(Figures::default(), |sum, sweep| sum.plus(&sweep.figures));
         rows.push((name.clone(), functions.coverage(&executed, &none)?, sum, sweeps.len()));
         figures = figures.plus(&sum);
+        if PANICS.contains(&name.as_str()) {
+            continue;
+        }
         roots.extend(at.into_iter().cloned());
         died.extend(executed);
     }

@@ -1,7 +1,7 @@
 //! The futex mutex, which is not robust: one dies while it locks, holds or unlocks, and nobody is let in who should not be.
 
 use super::case::Case;
-use super::mutex::{NO_TIME, Pair, ZERO};
+use super::mutex::{Pair, SHORT, ZERO};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::lock::{FutexGuard, FutexMutex};
 use ownerdead::segment::Options;
@@ -57,7 +57,7 @@ impl Subject for Plain {
             facts.word(AT).set(INSIDE);
         }
         if self.contended {
-            assert!(self.mutex.lock_timeout(NO_TIME).is_err(), "it is locked");
+            assert!(self.mutex.lock_timeout(SHORT).is_err(), "it is locked");
         }
         guard
     }
@@ -75,7 +75,7 @@ impl Subject for Plain {
             // From here on this one may have it, should it die.
             facts.word(AT).set(BETWEEN);
         }
-        match self.mutex.lock_timeout(NO_TIME) {
+        match self.mutex.lock_timeout(SHORT) {
             Ok(_) if !may_be_had => Err(Finding::duplicated("one has it, and another one was let in")),
             Ok(guard) => {
                 let Pair { left, right } = *guard;
@@ -114,7 +114,7 @@ fn try_lock<'s>(subject: &'s Plain, _: &mut Victim<'s>, facts: &Facts) {
 #[inline(never)]
 fn lock_timeout<'s>(subject: &'s Plain, _: &mut Victim<'s>, facts: &Facts) {
     facts.word(AT).set(BETWEEN);
-    if let Ok(guard) = subject.mutex.lock_timeout(NO_TIME) {
+    if let Ok(guard) = subject.mutex.lock_timeout(SHORT) {
         change(guard, facts);
     }
 }

@@ -18,8 +18,8 @@ ownerdead::shared_data! {
 }
 
 pub const ZERO: Pair = Pair { left: 0, right: 0 };
-/// For those who are to wait in vain: over when they begin, however slow they are. They go to sleep all the same, and come back.
-pub const NO_TIME: Duration = Duration::ZERO;
+/// For those who are to wait in vain: by the clock of a sweep they go to sleep once.
+pub const SHORT: Duration = Duration::from_micros(1500);
 
 /// Words of the facts: who is inside, changing, told, through.
 const INSIDE: FactsOf<4> = FactsOf([0, 1, 2, 3]);
@@ -159,7 +159,7 @@ impl Subject for Robust {
         if self.waited {
             // By another membership of this thread: to the mutex it is another one.
             let other = self.mutex.attach().expect("a free slot");
-            assert!(matches!(self.mutex.lock_timeout(&other, NO_TIME), Err(LockTimeoutError::TimedOut)));
+            assert!(matches!(self.mutex.lock_timeout(&other, SHORT), Err(LockTimeoutError::TimedOut)));
         }
         victim
     }
@@ -197,7 +197,7 @@ impl Subject for Robust {
     }
 
     fn judge<'s>(&'s self, me: &mut &'static Attachment, facts: &Facts) -> Result<(), Finding> {
-        match self.mutex.lock_timeout(me, NO_TIME) {
+        match self.mutex.lock_timeout(me, SHORT) {
             Ok(guard) => enters(&guard, facts, false),
             Err(LockTimeoutError::NotRecoverable) if facts.word(GIVEN_UP).get() > 0 => Ok(()),
             Err(LockTimeoutError::TimedOut) if self.is == Is::Held => Ok(()),
@@ -259,7 +259,7 @@ operations! {
     lock(subject, victim, facts) { got!(subject.mutex.lock(victim.me), facts, LockError::OwnerDied) }
     try_lock(subject, victim, facts) { got!(subject.mutex.try_lock(victim.me), facts, TryLockError::OwnerDied) }
     lock_timeout(subject, victim, facts) {
-        got!(subject.mutex.lock_timeout(victim.me, NO_TIME), facts, LockTimeoutError::OwnerDied)
+        got!(subject.mutex.lock_timeout(victim.me, SHORT), facts, LockTimeoutError::OwnerDied)
     }
     unlock(_s, victim, facts) {
         exclusion(facts).leave();

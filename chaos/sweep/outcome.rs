@@ -128,6 +128,7 @@ pub fn judge(name: &str, reach: Reach, seen: &Seen) -> Result<(), libtest_mimic:
     Line { state, layer: "sweep", name, cases: figures.survivors, deaths, violations, seconds, detail: &detail }.emit();
     println!("{name}: {summary}");
     if let Some(operation) = heard.operation {
+        // `structure.operation.state`
         let name = name.rsplit_once('.').map_or(name, |(operation, _)| operation);
         seen.add(name, Operation { at: operation, places: heard.places, figures });
     }

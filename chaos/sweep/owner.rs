@@ -1,7 +1,7 @@
 //! A thread dies while it takes a slot of the participants' table, or leaves it.
 
 use super::case::Case;
-use super::mutex::{NO_TIME, Pair, ZERO};
+use super::mutex::{Pair, SHORT, ZERO};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::lock::{LockTimeoutError, RobustMutex};
 use ownerdead::owner::Attachment;
@@ -50,7 +50,7 @@ impl Table {
         let me = self.mutex.attach().expect("a free slot");
         let held = self.mutex.lock(&me).expect("a free lock");
         let other = self.mutex.attach().expect("a free slot");
-        assert!(matches!(self.mutex.lock_timeout(&other, NO_TIME), Err(LockTimeoutError::TimedOut)));
+        assert!(matches!(self.mutex.lock_timeout(&other, SHORT), Err(LockTimeoutError::TimedOut)));
         drop(held);
         other.detach().expect("it holds nothing");
         me
@@ -116,7 +116,7 @@ impl Subject for Table {
 
     fn judge(&self, me: &mut Option<Attachment>, _: &Facts) -> Result<(), Finding> {
         let Some(attached) = me.take() else { return Ok(()) };
-        match self.mutex.lock_timeout(&attached, NO_TIME) {
+        match self.mutex.lock_timeout(&attached, SHORT) {
             Ok(guard) => drop(guard),
             Err(error) => return Err(Finding::stuck(format!("a lock that nobody has: {error}"))),
         }

@@ -13,10 +13,19 @@ use std::time::Duration;
 
 /// Bytes of the ring: five records, so that it is soon full, and a padding record soon needed.
 const CAPACITY: usize = 256;
-/// For those who are to wait in vain: over when they begin, however slow they are. They go to sleep all the same, and come back.
-const NO_TIME: Duration = Duration::ZERO;
+/// For those who are to wait in vain: by the clock of a sweep they go to sleep once.
+const SHORT: Duration = Duration::from_micros(1500);
 /// Longest payload, in bytes.
 const LONGEST: usize = 24;
+
+const SLOTS: u32 = 6;
+/// Offset of the ring's body in its segment: see `segment`.
+const BODY: usize = 4096 * (1 + SLOTS as usize);
+/// Offsets in the ring's body: see `ring::spsc`.
+const RECORDS: usize = 4096;
+const TAIL: usize = 128;
+const HEAD: usize = 256;
+const SEATS_AT: [usize; 2] = [384, 512];
 
 /// Words of the facts.
 const FACTS: FactsOf<5> = FactsOf([0, 1, 2, 3, 4]);
@@ -46,6 +55,29 @@ pub enum Is {
     Slept,
     /// Empty.
     Empty,
+    /// Damaged, by somebody who does not follow the protocol: so.
+    Damaged(Damage),
+}
+
+/// What is wrong with a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// The other side's index is less than it was.
+    WentBack,
+    /// The other side's index is no multiple of 8.
+    Odd,
+    /// The other side's index is beyond all that a ring comes to.
+    TooFar,
+    /// The indices do not fit each other.
+    Apart,
+    /// A record ends behind the write index.
+    TooLong,
+    /// A padding record has nothing behind it.
+    EndlessPadding,
+    /// A record is not as it was written.
+    Payload,
+    /// Both seats are of a slot that is not there.
+    Seats,
 }
 
 /// Whose the other seat is.
@@ -145,7 +177,7 @@ fn pop(consumer: &mut Consumer, facts: &Facts) -> Result<bool, Finding> {
 impl Spsc {
     fn new((role, wipe): (u64, bool), is: Is, peer: Peer, opens: Option<Opens>, operation: Operation) -> Self {
         let config = Config::new(CAPACITY).wipe(wipe);
-        let ring = Ring::memfd(&Options::new().slots(6), &config).expect("a ring");
+        let ring = Ring::memfd(&Options::new().slots(SLOTS), &config).expect("a ring");
         let memory = Memory::of(ring.segment()).expect("its file, mapped");
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
@@ -166,6 +198,15 @@ impl Spsc {
         let empties = |consumer: &mut Consumer| while pop(consumer, facts).expect(wanted) {};
         match self.is {
             Is::Fresh => {}
+            // A producer looks at the other index when the ring seems full, a consumer when it seems empty.
+            Is::Damaged(_) if self.role == PRODUCER => while push(producer, facts).is_ok() {},
+            Is::Damaged(Damage::TooLong | Damage::EndlessPadding | Damage::Payload | Damage::Seats) => {
+                push(producer, facts).expect(wanted);
+            }
+            Is::Damaged(_) => {
+                push(producer, facts).expect(wanted);
+                empties(consumer);
+            }
             Is::Warm => {
                 (0..3).for_each(|_| push(producer, facts).expect(wanted));
                 pop(consumer, facts).expect(wanted);
@@ -195,13 +236,49 @@ impl Spsc {
                 push(producer, facts).expect(wanted);
             }
             Is::Slept if self.role == PRODUCER => {
-                let slept = consumer.pop_timeout(&mut Vec::new(), NO_TIME);
+                let slept = consumer.pop_timeout(&mut Vec::new(), SHORT);
                 assert_eq!(slept, Err(PopTimeoutError::TimedOut));
             }
             Is::Slept => {
                 while push(producer, facts).is_ok() {}
-                let slept = producer.push_timeout(0, &[0; LONGEST], NO_TIME);
+                let slept = producer.push_timeout(0, &[0; LONGEST], SHORT);
                 assert_eq!(slept, Err(PushTimeoutError::TimedOut));
+            }
+        }
+    }
+
+    /// Where the ring's body has this offset.
+    fn body(&self, offset: usize) -> *mut u64 {
+        let start = BODY + offset;
+        assert!(start.is_multiple_of(8) && start + 8 <= self.memory.len(), "a word of the memory: {start}");
+        // SAFETY: in bounds of the mapping, as was just seen.
+        unsafe { self.memory.start().as_ptr().add(start).cast() }
+    }
+
+    /// Damages the ring, when both sides have come to know what they know.
+    fn damage(&self, damage: Damage) {
+        let (index, other) = if self.role == PRODUCER { (HEAD, TAIL) } else { (TAIL, HEAD) };
+        let status = self.ring.status();
+        let at = |offset: usize| RECORDS + offset % CAPACITY;
+        // SAFETY: words of the mapping; nobody else is at work.
+        let (index, other) = unsafe { (self.body(index), *self.body(other)) };
+        // SAFETY: as above, all of them.
+        unsafe {
+            assert_eq!(
+                [*self.body(TAIL), *self.body(HEAD)],
+                [status.write_index, status.read_index],
+                "as ring::spsc says"
+            );
+            let next = self.body(at(if self.role == CONSUMER { other } else { *index } as usize));
+            match damage {
+                Damage::WentBack => *index -= 8,
+                Damage::Odd => *index += 4,
+                Damage::TooFar => *index = 1 << 63,
+                Damage::Apart => *index += 1 << 20,
+                Damage::TooLong => *next = (*next & !0xffff_ffff) | 200,
+                Damage::EndlessPadding => *next |= 0xffff_ffff,
+                Damage::Payload => *next.add(1) ^= 1,
+                Damage::Seats => SEATS_AT.iter().for_each(|&seat| *self.body(seat) = 1 << 32 | 1 << 29 | 77),
             }
         }
     }
@@ -324,6 +401,9 @@ impl Subject for Spsc {
             drop(producer);
             victim.consumer = consumer.or_else(|| Some(self.consumer(&victim.me)));
         }
+        if let Is::Damaged(damage) = self.is {
+            self.damage(damage);
+        }
         facts.word(HOLDS).set(self.role);
         victim.number = records(facts).begun.get() + 1;
         victim.payload = payload(victim.number);
@@ -339,6 +419,12 @@ impl Subject for Spsc {
     }
 
     fn recover(&self, survivor: &mut Survivor, facts: &Facts) -> Result<&'static str, Finding> {
+        if matches!(self.is, Is::Damaged(_)) {
+            // Whether it can be opened depends on the damage: it is to be said, and nobody is to wait or to crash.
+            survivor.producer = self.ring.producer(&survivor.me).ok().map(Opened::into_inner);
+            survivor.consumer = self.ring.consumer(&survivor.me).ok().map(Opened::into_inner);
+            return Ok("damaged");
+        }
         let producer = self.take_over(survivor, PRODUCER, facts)?;
         let consumer = self.take_over(survivor, CONSUMER, facts)?;
         Ok(match (producer == Some(true), consumer == Some(true)) {
@@ -351,12 +437,23 @@ impl Subject for Spsc {
 
     fn judge(&self, survivor: &mut Survivor, facts: &Facts) -> Result<(), Finding> {
         let Some(consumer) = &mut survivor.consumer else { return Ok(()) };
+        if matches!(self.is, Is::Damaged(_)) {
+            // One record at most is there, and what is wrong with it is found.
+            let popped = consumer.try_pop(&mut Vec::new());
+            let fits = popped.is_err() || self.role == PRODUCER || self.is == Is::Damaged(Damage::Seats);
+            return if fits { Ok(()) } else { Err(Finding::other(format!("a damaged ring gave {popped:?}"))) };
+        }
         let records = records(facts);
         records.next_reader();
         while pop(consumer, facts)? {}
         records.all_arrived()?;
-        if self.ring.status().wipe {
-            self.wiped()?;
+        match self.wiped() {
+            Err(finding) if self.ring.status().wipe => return Err(finding),
+            // Or the look at the bytes is at other bytes.
+            Ok(()) if !self.ring.status().wipe && records.ended.get() > 0 => {
+                return Err(Finding::other("records were written, and the ring's bytes are all zero"));
+            }
+            _ => {}
         }
         let Some(producer) = &mut survivor.producer else { return Ok(()) };
         // Records that were begun, and never committed, are gone: numbers go on.
@@ -375,9 +472,8 @@ impl Subject for Spsc {
 impl Spsc {
     /// What was read, or never committed, is nowhere.
     fn wiped(&self) -> Result<(), Finding> {
-        let start = self.memory.len() - CAPACITY;
-        // SAFETY: the last bytes of the memory, which is mapped; nobody else is at work now.
-        let bytes = unsafe { std::slice::from_raw_parts(self.memory.start().as_ptr().add(start), CAPACITY) };
+        // SAFETY: the bytes of the records, which are mapped; nobody else is at work now.
+        let bytes = unsafe { std::slice::from_raw_parts(self.body(RECORDS).cast::<u8>(), CAPACITY) };
         match bytes.iter().position(|&byte| byte != 0) {
             Some(at) => Err(Finding::other(format!("not wiped: byte {at} of the ring is {:#x}", bytes[at]))),
             None => Ok(()),
@@ -428,7 +524,7 @@ operations! {
     try_push(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.try_push(kind, bytes)) }
     push_blocking(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.push(kind, bytes)) }
     push_timeout(_s, victim, facts) {
-        pushes!(victim, facts, |producer, kind, bytes| producer.push_timeout(kind, bytes, NO_TIME))
+        pushes!(victim, facts, |producer, kind, bytes| producer.push_timeout(kind, bytes, SHORT))
     }
     reserve(_s, victim, facts) {
         pushes!(victim, facts, |producer, kind, bytes| producer.reserve(kind, bytes.len()).and_then(|mut reservation| {
@@ -455,7 +551,7 @@ operations! {
         records.pushed(first - 1 + count);
     }
     beat_producer(_s, victim, _facts) { seated(&mut victim.producer).beat() }
-    wait_consumer(_s, victim, _facts) { let _ = seated(&mut victim.producer).wait_consumer(Some(NO_TIME)); }
+    wait_consumer(_s, victim, _facts) { let _ = seated(&mut victim.producer).wait_consumer(Some(SHORT)); }
     close_producer(_s, victim, facts) {
         facts.word(HOLDS).set(0);
         victim.producer = None;
@@ -464,7 +560,7 @@ operations! {
 
     try_pop(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.try_pop(bytes)) }
     pop_blocking(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop(bytes)) }
-    pop_timeout(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop_timeout(bytes, NO_TIME)) }
+    pop_timeout(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop_timeout(bytes, SHORT)) }
     peek(_s, victim, facts) {
         pops!(victim, facts, |consumer, bytes| consumer.peek().map(|peek| {
             let _ = peek.copy_to(bytes);
@@ -488,7 +584,7 @@ operations! {
         records.committed(records.ended.get());
     }
     beat_consumer(_s, victim, _facts) { seated(&mut victim.consumer).beat() }
-    wait_producer(_s, victim, _facts) { let _ = seated(&mut victim.consumer).wait_producer(Some(NO_TIME)); }
+    wait_producer(_s, victim, _facts) { let _ = seated(&mut victim.consumer).wait_producer(Some(SHORT)); }
     close_consumer(_s, victim, facts) {
         facts.word(HOLDS).set(0);
         victim.consumer = None;
@@ -511,6 +607,22 @@ const POPS: &[(Is, Peer)] =
     &[(Empty, Vacant), (Warm, Vacant), (Padded, Vacant), (PushedSince, Vacant), (Full, Vacant), (Slept, Vacant)];
 const POPS_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (PushedSince, Vacant), (Empty, Dead)];
 const POPS_THAT_WAIT: &[(Is, Peer)] = &[(Warm, Vacant), (Empty, Vacant), (Empty, Stands), (Empty, Dead)];
+const DAMAGED_FOR_PUSHES: &[(Is, Peer)] = &[
+    (Damaged(Damage::WentBack), Vacant),
+    (Damaged(Damage::Odd), Vacant),
+    (Damaged(Damage::TooFar), Vacant),
+    (Damaged(Damage::Apart), Vacant),
+];
+const DAMAGED_FOR_POPS: &[(Is, Peer)] = &[
+    (Damaged(Damage::WentBack), Vacant),
+    (Damaged(Damage::Odd), Vacant),
+    (Damaged(Damage::TooFar), Vacant),
+    (Damaged(Damage::Apart), Vacant),
+    (Damaged(Damage::TooLong), Vacant),
+    (Damaged(Damage::EndlessPadding), Vacant),
+    (Damaged(Damage::Payload), Vacant),
+];
+const DAMAGED_SEATS: &[(Is, Peer)] = &[(Damaged(Damage::Seats), Vacant)];
 const WARM: &[(Is, Peer)] = &[(Warm, Vacant)];
 const SEATS: &[(Is, Peer)] = &[(Warm, Vacant), (Warm, Stands), (Warm, Dead)];
 
@@ -542,12 +654,19 @@ const WIPES: [&str; 8] =
 
 pub fn cases(all: &mut Vec<Case>) {
     for Row(name, operation, role, states) in ROWS {
-        for &(is, peer) in states {
+        let damaged = match name {
+            "beat_producer" | "close_producer" | "beat_consumer" | "close_consumer" | "reserve_and_drop" => &[][..],
+            "wait_consumer" | "wait_producer" => DAMAGED_SEATS,
+            "peek_and_drop" => &[],
+            _ if role == PRODUCER => DAMAGED_FOR_PUSHES,
+            _ => DAMAGED_FOR_POPS,
+        };
+        for &(is, peer) in states.iter().chain(damaged) {
             for wipe in [false, true] {
                 if wipe && !(WIPES.contains(&name) && matches!(is, Warm | Padded | Full | AtTheEnd)) {
                     continue;
                 }
-                let title = format!("ring.{name}.{}{}", state(is, peer), if wipe { ".wipe" } else { "" });
+                let title = format!("ring.{name}.{}{}", state(is, peer), if wipe { "_wiped" } else { "" });
                 all.push(Case::new(title, operation as *const () as usize, move || {
                     Spsc::new((role, wipe), is, peer, None, operation)
                 }));
@@ -560,7 +679,7 @@ pub fn cases(all: &mut Vec<Case>) {
         for opens in [Opens::Vacant, Opens::Dead, Opens::Taken] {
             for (is, wipe) in [(Warm, false), (Padded, false), (Warm, true), (Full, true)] {
                 let found = format!("{opens:?}").to_lowercase();
-                let title = format!("ring.{name}.{found}_{}{}", state(is, Vacant), if wipe { ".wipe" } else { "" });
+                let title = format!("ring.{name}.{found}_{}{}", state(is, Vacant), if wipe { "_wiped" } else { "" });
                 all.push(Case::new(title, operation as *const () as usize, move || {
                     let peer = if opens == Opens::Taken { Stands } else { Dead };
                     Spsc::new((role, wipe), is, peer, Some(opens), operation)
@@ -581,6 +700,7 @@ fn state(is: Is, peer: Peer) -> String {
         Full => "full",
         Slept => "slept",
         Empty => "empty",
+        Damaged(damage) => return format!("damaged_{damage:?}").to_lowercase(),
     };
     match peer {
         Vacant => is.to_owned(),

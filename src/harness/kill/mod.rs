@@ -13,9 +13,10 @@
 //! what the kernel does for a dead process it knows the exit walk of the robust list alone; other things that end with a
 //! process (file locks, sockets) are gone before the survivor looks, since the victim of a recording has ended too. Memory is what
 //! the processor has executed, in order: another processor's view of it belongs to models. The instructions inside the kernel are
-//! one step. x86-64 only.
+//! one step. Time stands still but for its own calls: see [`Subject`]. x86-64 only.
 
 mod cast;
+mod clock;
 #[cfg(feature = "symbols")]
 pub mod code;
 mod engine;

@@ -6,7 +6,7 @@
 use super::engine::{Child, End, Engine, EngineError, hold_back_news, os};
 use super::record::Recording;
 use super::step::Recorder;
-use super::{Finding, Kind, Memory, Subject, plant};
+use super::{Finding, Kind, Memory, Subject, clock, plant};
 use std::io::{self, Read as _, Write as _};
 use std::mem::forget;
 use std::os::unix::net::UnixStream;
@@ -100,6 +100,11 @@ impl<'e> Nursery<'e> {
 fn serve<S: Subject>(engine: &Engine, subject: &S, recorder: &mut Recorder<'_>, mut line: UnixStream) {
     // As the engine does: a child begins with what was there before.
     hold_back_news();
+    if let Err(error) = clock::install() {
+        // The engine hears that the line is broken.
+        eprintln!("the clock cannot be overwritten: {error}");
+        return;
+    }
     let mut byte = [0];
     while line.read_exact(&mut byte).is_ok() {
         let task = Task::unpack(engine.board.task());
@@ -126,6 +131,7 @@ fn perform<S: Subject>(
     task: Task,
 ) -> Result<&'static str, Finding> {
     let facts = &engine.facts;
+    clock::begin();
     match task {
         Task::RecordOperation => {
             recorder.begin();

@@ -15,7 +15,7 @@ static PLANT: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 /// Runs `operation` in this process, which is a victim's, and dies before the instruction at `at` is executed for the `visit`th
 /// time (from 1). Returns if it never is.
 pub(super) fn die_at(at: u64, visit: u64, operation: &mut dyn FnMut()) -> io::Result<()> {
-    make_writable(at)?;
+    make_writable(at, 1)?;
     handle(on_breakpoint as *const () as usize)?;
     // SAFETY: made writable; this thread, the only one, is not executing it, since the operation has not begun.
     let byte = unsafe { (at as *const u8).read_volatile() };

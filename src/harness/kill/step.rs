@@ -119,10 +119,10 @@ pub(super) fn handle(handler: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the pages of code with `at` and the byte behind it writable, for this process alone.
-pub(super) fn make_writable(at: u64) -> io::Result<()> {
+/// Makes the pages of code with the `bytes` at `at` writable, for this process alone.
+pub(super) fn make_writable(at: u64, bytes: usize) -> io::Result<()> {
     let start = at as usize & !(PAGE - 1);
-    let length = (at as usize + 2 - start).next_multiple_of(PAGE);
+    let length = (at as usize + bytes - start).next_multiple_of(PAGE);
     let all = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
     // SAFETY: it is code that is being executed, and stays readable and executable; the kernel copies it on the first write.
     if unsafe { libc::mprotect(start as *mut c_void, length, all) } != 0 {
@@ -200,7 +200,7 @@ impl Stepper<'_> {
         }
         let behind = at + 2;
         if self.writable != behind / PAGE as u64 {
-            if make_writable(behind).is_err() {
+            if make_writable(behind, 1).is_err() {
                 // The boundary is missed, and said to be.
                 self.board.missed_boundary();
                 return;

@@ -19,7 +19,8 @@ use crate::harness::oracle::Violation;
 /// `recover` is an operation to die in too (see [`super::Sweep::second_deaths`]): then a second survivor does all three.
 ///
 /// Nothing may be decided by chance, by the time or by addresses that differ from fork to fork: the same instruction must be
-/// reached in the same state each time.
+/// reached in the same state each time. So in the processes of a sweep `clock_gettime(CLOCK_MONOTONIC)` tells no real time: it begins
+/// an hour ago, and each call is a millisecond later. A time-out of 1.5 ms goes to sleep once, and is over then.
 pub trait Subject {
     /// What the victim has when its operation begins: handles, guards.
     type Victim<'s>
