@@ -13,6 +13,8 @@ mod case;
 #[cfg(not(model))]
 mod covered;
 #[cfg(not(model))]
+mod engine;
+#[cfg(not(model))]
 mod futex;
 #[cfg(not(model))]
 mod mutex;
@@ -37,6 +39,7 @@ fn main() -> std::process::ExitCode {
     mutex::cases(&mut cases);
     futex::cases(&mut cases);
     owner::cases(&mut cases);
+    engine::cases(&mut cases);
     if let Some(name) = std::env::var_os(stage::NAME) {
         return stage::run(&name.to_string_lossy(), &cases);
     }

@@ -21,9 +21,13 @@ pub fn run(name: &str, cases: &[Case]) -> ExitCode {
     let case = cases.iter().find(|case| case.name == name).expect("a known sweep");
     let reach = Reach::from_environment().expect("set by the test");
     match case.run(reach) {
-        Ok(report) => {
+        Ok(Ok(report)) => {
             say(&report, case);
             ExitCode::SUCCESS
+        }
+        Ok(Err(text)) => {
+            println!("error\tthe engine did not see what it should: {}", flat(&text));
+            ExitCode::FAILURE
         }
         Err(error) => {
             println!("error\t{}", flat(&error.to_string()));
@@ -35,7 +39,9 @@ pub fn run(name: &str, cases: &[Case]) -> ExitCode {
 fn say(report: &SweepReport, case: &Case) {
     let modules = Modules::of_this_process().expect("/proc is there");
     let address = |at: u64| modules.find(at).unwrap_or_else(|| Address::new("[unknown]", at));
-    println!("operation\t{}", address(case.operation as u64));
+    if case.operation != 0 {
+        println!("operation\t{}", address(case.operation as u64));
+    }
     for ((at, outcome), place) in &report.places {
         println!(
             "place\t{}\t{}\t{}\t{}\t{}\t{}",

@@ -1,0 +1,272 @@
+//! The engine itself, on structures that are made to be right or wrong in one way: what it must find, and what it must not.
+
+use super::case::Case;
+use ownerdead::harness::kill::{Facts, Finding, Kind, Memory, Method, Subject, Sweep, SweepReport};
+use ownerdead::sync::atomic::AtomicU64;
+use ownerdead::sync::atomic::Ordering::Relaxed;
+use std::mem::size_of;
+use std::time::Duration;
+
+/// A structure of words, and what is done with them.
+struct Toy {
+    memory: Memory,
+    operation: fn(&Toy),
+    recover: fn(&Toy) -> Result<&'static str, Finding>,
+    judge: fn(&Toy) -> Result<(), Finding>,
+}
+
+impl Toy {
+    fn word(&self, index: usize) -> &AtomicU64 {
+        assert!(8 * (index + 1) <= self.memory.len());
+        // SAFETY: in bounds, as was just seen; the mapping is page-aligned, and any bytes are an atomic.
+        unsafe { &*self.memory.start().as_ptr().cast::<AtomicU64>().add(index) }
+    }
+
+    fn get(&self, index: usize) -> u64 {
+        self.word(index).load(Relaxed)
+    }
+
+    fn set(&self, index: usize, value: u64) {
+        self.word(index).store(value, Relaxed);
+    }
+
+    /// A robust mutex of the C library's, in the memory.
+    fn mutex(&self) -> *mut libc::pthread_mutex_t {
+        assert!(size_of::<libc::pthread_mutex_t>() <= self.memory.len());
+        self.memory.start().as_ptr().cast()
+    }
+}
+
+impl Subject for Toy {
+    type Victim<'s> = ();
+    type Survivor<'s> = ();
+
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+    fn attach(&self, _: &Facts) {}
+    fn operation(&self, (): &mut (), _: &Facts) {
+        (self.operation)(self);
+    }
+    fn arrive(&self, _: &Facts) {}
+    fn recover(&self, (): &mut (), _: &Facts) -> Result<&'static str, Finding> {
+        (self.recover)(self)
+    }
+    fn judge(&self, (): &mut (), _: &Facts) -> Result<(), Finding> {
+        (self.judge)(self)
+    }
+}
+
+fn toy(operation: fn(&Toy), recover: fn(&Toy) -> Result<&'static str, Finding>) -> Toy {
+    Toy { memory: Memory::zeroed(4096).expect("memory"), operation, recover, judge: |_| Ok(()) }
+}
+
+const INDEX: usize = 0;
+const PAYLOAD: usize = 1;
+const COUNT: usize = 2;
+const WHOLE: u64 = 7;
+
+#[inline(never)]
+fn payload_first(toy: &Toy) {
+    toy.set(PAYLOAD, WHOLE);
+    toy.set(INDEX, 1);
+}
+
+#[inline(never)]
+fn index_first(toy: &Toy) {
+    toy.set(INDEX, 1);
+    toy.set(PAYLOAD, WHOLE);
+}
+
+fn read(toy: &Toy) -> Result<&'static str, Finding> {
+    match (toy.get(INDEX), toy.get(PAYLOAD)) {
+        (0, _) => Ok("nothing"),
+        (_, WHOLE) => Ok("a record"),
+        (_, other) => Err(Finding::torn(format!("the payload is {other}"))),
+    }
+}
+
+/// The record is counted, and then taken away: who dies in between has it counted twice.
+fn counts_first(toy: &Toy) -> Result<&'static str, Finding> {
+    if toy.get(INDEX) != 0 {
+        toy.set(COUNT, toy.get(COUNT) + 1);
+        toy.set(INDEX, 0);
+    }
+    Ok("counted")
+}
+
+fn once(toy: &Toy) -> Result<(), Finding> {
+    if toy.get(COUNT) > 1 { Err(Finding::duplicated("counted twice")) } else { Ok(()) }
+}
+
+#[inline(never)]
+fn asks_the_kernel(toy: &Toy) {
+    toy.set(PAYLOAD, WHOLE);
+    // SAFETY: no arguments.
+    unsafe { libc::getppid() };
+    toy.set(INDEX, 1);
+}
+
+/// In every other process there is one more state.
+#[inline(never)]
+fn differs(toy: &Toy) {
+    if std::process::id().is_multiple_of(2) {
+        toy.set(PAYLOAD, WHOLE);
+    }
+    toy.set(INDEX, 1);
+}
+
+#[inline(never)]
+fn locks_and_unlocks(toy: &Toy) {
+    // SAFETY: an initialised mutex, which stays where it is.
+    unsafe {
+        assert_eq!(libc::pthread_mutex_lock(toy.mutex()), 0);
+        assert_eq!(libc::pthread_mutex_unlock(toy.mutex()), 0);
+    }
+}
+
+fn locks_after_a_death(toy: &Toy) -> Result<&'static str, Finding> {
+    // SAFETY: an initialised mutex, which stays where it is.
+    let locked = unsafe { libc::pthread_mutex_trylock(toy.mutex()) };
+    let met = match locked {
+        0 => "free",
+        libc::EOWNERDEAD => {
+            // SAFETY: this thread has it, from a dead one.
+            unsafe { libc::pthread_mutex_consistent(toy.mutex()) };
+            "owner died"
+        }
+        code => return Err(Finding::stuck(format!("the mutex: {}", std::io::Error::from_raw_os_error(code)))),
+    };
+    // SAFETY: this thread has it.
+    unsafe { libc::pthread_mutex_unlock(toy.mutex()) };
+    Ok(met)
+}
+
+fn glibcs() -> Toy {
+    let toy = toy(locks_and_unlocks, locks_after_a_death);
+    // SAFETY: all zero is a valid attribute to initialise; the mutex lies in memory that all processes share.
+    unsafe {
+        let mut attributes: libc::pthread_mutexattr_t = std::mem::zeroed();
+        libc::pthread_mutexattr_init(&mut attributes);
+        libc::pthread_mutexattr_setpshared(&mut attributes, libc::PTHREAD_PROCESS_SHARED);
+        libc::pthread_mutexattr_setrobust(&mut attributes, libc::PTHREAD_MUTEX_ROBUST);
+        assert_eq!(libc::pthread_mutex_init(toy.mutex(), &attributes), 0);
+    }
+    toy
+}
+
+/// A sweep of a toy, and what must come of it.
+type Check = (&'static str, fn() -> Toy, fn(Sweep<'_, Toy>) -> Sweep<'_, Toy>, fn(&SweepReport) -> bool);
+
+const CHECKS: [Check; 11] = [
+    (
+        "a_right_order_has_three_states_and_no_finding",
+        || toy(payload_first, read),
+        |sweep| sweep,
+        |report| report.passed() && report.states == 3 && report.planted == report.instructions,
+    ),
+    (
+        "an_index_before_its_payload_is_found",
+        || toy(index_first, read),
+        |sweep| sweep,
+        |report| {
+            let [found] = &report.found[..] else { return false };
+            found.finding.kind == Kind::Torn
+                && found.death.method == Method::Image
+                && found.image[..16] == [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+                && report.disagreements.is_empty()
+        },
+    ),
+    (
+        "a_recovery_that_is_not_idempotent_is_found_by_a_second_death",
+        || Toy { judge: once, ..toy(payload_first, counts_first) },
+        |sweep| sweep,
+        |report| matches!(&report.found[..], [found] if found.finding.kind == Kind::Duplicated && found.death.second.is_some()),
+    ),
+    (
+        "and_by_no_single_one",
+        || Toy { judge: once, ..toy(payload_first, counts_first) },
+        |sweep| sweep.second_deaths(false),
+        SweepReport::passed,
+    ),
+    (
+        "a_survivor_that_waits_for_ever_is_stuck",
+        || {
+            toy(payload_first, |toy| {
+                if toy.get(INDEX) == 0 {
+                    Ok("")
+                } else {
+                    loop {
+                        std::hint::spin_loop()
+                    }
+                }
+            })
+        },
+        |sweep| sweep.patience(Duration::from_millis(300)),
+        |report| report.found.iter().all(|found| found.finding.kind == Kind::Stuck) && !report.found.is_empty(),
+    ),
+    (
+        "a_survivor_that_faults_has_crashed",
+        || {
+            toy(payload_first, |toy| {
+                if toy.get(INDEX) != 0 {
+                    // SAFETY: raises a signal.
+                    unsafe { libc::raise(libc::SIGSEGV) };
+                }
+                Ok("")
+            })
+        },
+        |sweep| sweep,
+        |report| matches!(&report.found[..], [found] if found.finding.kind == Kind::Crashed && found.finding.text.contains("signal 11")),
+    ),
+    (
+        "a_survivor_that_panics_has_crashed_and_says_how",
+        || toy(payload_first, |toy| if toy.get(INDEX) != 0 { panic!("an odd index") } else { Ok("") }),
+        |sweep| sweep,
+        |report| matches!(&report.found[..], [found] if found.finding.text.contains("an odd index")),
+    ),
+    (
+        "the_boundary_behind_a_system_call_is_judged",
+        || toy(asks_the_kernel, read),
+        |sweep| sweep,
+        |report| {
+            let at: Vec<u64> =
+                report.places.iter().filter(|(_, place)| place.deaths > 0).map(|((at, _), _)| *at).collect();
+            // SAFETY: instructions that this process has executed, or its victims, which have the same code.
+            let calls = at.iter().filter(|&&at| unsafe { *(at as *const [u8; 2]) } == [0x0f, 0x05]);
+            report.passed() && calls.clone().count() > 0 && calls.clone().all(|call| at.contains(&(call + 2)))
+        },
+    ),
+    (
+        "what_is_not_the_same_each_time_is_no_proof",
+        || toy(differs, read_any),
+        |sweep| sweep,
+        |report| !report.disagreements.is_empty() && report.found.is_empty(),
+    ),
+    (
+        "what_the_kernel_marks_is_marked_by_both_methods",
+        glibcs,
+        |sweep| sweep,
+        |report| report.passed() && report.places.keys().any(|(_, met)| met == "owner died"),
+    ),
+    (
+        "an_operation_that_is_longer_than_the_log_is_incomplete",
+        || toy(payload_first, read),
+        |sweep| sweep.log_words(3230).planted(false),
+        |report| report.incomplete.is_some() && !report.passed(),
+    ),
+];
+
+fn read_any(_: &Toy) -> Result<&'static str, Finding> {
+    Ok("anything")
+}
+
+pub fn cases(all: &mut Vec<Case>) {
+    for (name, make, how, fits) in CHECKS {
+        all.push(Case::check(format!("engine.{name}"), move |name| {
+            let toy = make();
+            let report = how(Sweep::new(name, &toy)).run()?;
+            Ok(fits(&report).then(SweepReport::default).ok_or_else(|| format!("{report:#?}")))
+        }));
+    }
+}
