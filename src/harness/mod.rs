@@ -3,4 +3,6 @@
 #[cfg(model)]
 pub mod model;
 pub mod oracle;
+#[cfg(all(feature = "records", not(model)))]
+pub mod record;
 pub mod report;
