@@ -9,7 +9,7 @@
 
 use crate::{
     document::Document,
-    report::{Outcome, Verdict},
+    report::{Check, Outcome, Verdict},
 };
 use chrono::DateTime;
 use ownerdead::harness::record::Record;
@@ -21,7 +21,7 @@ pub fn junit(document: &Document) -> Result<String, SerializeError> {
     let mut report = Report::new("ownerdead");
     report.set_time(seconds(document.seconds));
     for layer in &document.layers {
-        report.add_test_suite(of_layer(layer));
+        report.add_test_suite(of_layer(layer, &document.records));
     }
     for records in document.records.chunk_by(|one, other| one.kind == other.kind) {
         let mut suite = TestSuite::new(records[0].kind.to_string());
@@ -37,15 +37,20 @@ pub fn junit(document: &Document) -> Result<String, SerializeError> {
     report.to_string()
 }
 
-/// The layer's own verdict is its first case: it may have failed for another reason than a check.
-fn of_layer(layer: &Outcome) -> TestSuite {
+/// The layer's own verdict is its first case: it may have failed for another reason than a check. A check with a record that says
+/// the same has its case there, with what was found.
+fn of_layer(layer: &Outcome, records: &[Record]) -> TestSuite {
     let name = layer.layer.to_string();
     let mut suite = TestSuite::new(format!("check {name}"));
     let mut of_layer = case(&name, &name, layer.verdict, &layer.reason, &layer.repeat, layer.seconds);
     of_layer.add_property(("cases", layer.cases.to_string().as_str()));
     of_layer.add_property(("deaths", layer.deaths.to_string().as_str()));
     suite.add_test_case(of_layer);
-    for check in &layer.checks {
+    let told = |check: &&Check| {
+        let mut records = records.iter().filter(|record| record.kind.to_string() == name);
+        records.any(|record| record.name == check.name && record.verdict == check.verdict)
+    };
+    for check in layer.checks.iter().filter(|check| !told(check)) {
         suite.add_test_case(case(&name, &check.name, check.verdict, &check.detail, &layer.repeat, check.seconds));
     }
     suite
@@ -188,6 +193,25 @@ mod tests {
         assert_eq!(seen.len(), 4);
         let unread = xml.descendants().find(|node| node.attribute("name") == Some("all can be read"));
         assert_eq!(unread.map(came_of), Some("error"));
+    }
+
+    #[test]
+    fn a_check_with_a_record_that_says_the_same_counts_once_and_one_that_says_something_else_twice() {
+        let mut document = fixture();
+        let check = |verdict| Check {
+            name: "kill_producer_mid_write".to_owned(),
+            cases: 1,
+            deaths: 1,
+            violations: 0,
+            seconds: 1.0,
+            verdict,
+            detail: String::new(),
+        };
+        for (verdict, expected) in [(Verdict::Pass, 1), (Verdict::Fail, 2)] {
+            document.layers[2].checks = vec![check(verdict)];
+            let text = junit(&document).expect("XML");
+            assert_eq!(text.matches("name=\"kill_producer_mid_write\"").count(), expected, "{verdict}");
+        }
     }
 
     #[test]
