@@ -1,6 +1,8 @@
-//! The test around a stage: starts it, listens to it, judges.
+//! The test around a stage: starts it, listens to it, judges, and writes down what it heard.
 
+use ownerdead::harness::record::{Finding, FindingKind, Kind, Point, Record, Times, Verdict, now_ms};
 use ownerdead::harness::report::{Line, State};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -15,8 +17,8 @@ struct Heard {
     kills: u64,
     ended: bool,
     findings: Vec<String>,
-    phases: Vec<(String, u64)>,
-    recovery: Option<[u64; 4]>,
+    phases: BTreeMap<String, u64>,
+    recovery: Times,
 }
 
 impl Heard {
@@ -29,25 +31,86 @@ impl Heard {
                 self.ended |= fields[0] == "end";
             }
             Some("finding") => self.findings.push(fields[1..].join(" ")),
-            Some("phase") => self.phases.push((fields[1].to_owned(), number(2))),
-            Some("recovery") => self.recovery = Some([number(1), number(2), number(3), number(4)]),
+            Some("phase") => {
+                self.phases.insert(fields[1].to_owned(), number(2));
+            }
+            Some("recovery") => self.recovery = times(fields[1]),
             _ => println!("{line}"),
         }
     }
 
     fn inside(&self) -> u64 {
-        self.phases.iter().filter(|(phase, _)| phase != "outside").map(|(_, count)| count).sum()
+        self.phases.iter().filter(|(phase, _)| *phase != "outside").map(|(_, count)| count).sum()
     }
 
     fn summary(&self) -> String {
         let share = |count: u64| 100.0 * count as f64 / self.kills.max(1) as f64;
         let phases = self.phases.iter().map(|(phase, count)| format!("{phase} {:.0} %", share(*count)));
         let phases = phases.collect::<Vec<_>>().join(", ");
-        let recovery = self.recovery.map(|times| {
-            let [min, median, p99, max] = times.map(|time| format!("{:.0}", time as f64 / 1e3));
-            format!("; kill to next success {min} / {median} / {p99} / {max} us (min / median / p99 / max)")
-        });
-        format!("inside an operation {:.0} %: {phases}{}", share(self.inside()), recovery.unwrap_or_default())
+        let mut said = format!("inside an operation {:.0} %: {phases}", share(self.inside()));
+        if self.recovery.count() > 0 {
+            let [min, median, p99, max] =
+                [0.0, 0.5, 0.99, 1.0].map(|share| format!("{:.0}", self.recovery.at(share) as f64 / 1e3));
+            said += &format!("; kill to next success {min} / {median} / {p99} / {max} us (min / median / p99 / max)");
+        }
+        said
+    }
+}
+
+/// As a stage tells them: `nanoseconds:count` for each bucket.
+fn times(text: &str) -> Times {
+    let mut times = Times::default();
+    for bucket in text.split_whitespace() {
+        if let Some((Ok(nanoseconds), Ok(count))) = bucket.split_once(':').map(|(a, b)| (a.parse(), b.parse())) {
+            times.add_many(nanoseconds, count);
+        }
+    }
+    times
+}
+
+/// What is written down, for reports: now and then, so that a run that is killed has said how far it got.
+struct Written {
+    record: Record,
+    repeat: String,
+    started: Instant,
+    /// Cases, deaths and findings at the last point.
+    before: [u64; 3],
+}
+
+impl Written {
+    fn new(name: &str, seed: u64, repeat: String, started: Instant) -> Self {
+        let written = Self { record: Record::new(Kind::Chaos, name, seed), repeat, started, before: [0; 3] };
+        written.record.emit();
+        written
+    }
+
+    fn goes_on(&mut self, heard: &Heard, seconds: f64) {
+        let took = self.started.elapsed();
+        let reason = format!("stopped after {:.1} of {seconds} s", took.as_secs_f64());
+        self.write(heard, &heard.findings, Verdict::Incomplete, &reason, took);
+    }
+
+    fn ended(mut self, heard: &Heard, findings: &[String]) {
+        let (verdict, took) = (if findings.is_empty() { Verdict::Pass } else { Verdict::Fail }, self.started.elapsed());
+        let reason = if findings.is_empty() { String::new() } else { format!("{} findings", findings.len()) };
+        self.write(heard, findings, verdict, &reason, took);
+    }
+
+    fn write(&mut self, heard: &Heard, findings: &[String], verdict: Verdict, reason: &str, took: Duration) {
+        let record = &mut self.record;
+        let figures = [heard.cases, heard.kills, findings.len() as u64];
+        let [cases, deaths, found] = [0, 1, 2].map(|index| figures[index].saturating_sub(self.before[index]));
+        record.progress.add(Point { at: now_ms() / 1000, cases, deaths, findings: found });
+        self.before = figures;
+        (record.cases, record.deaths) = (heard.cases, heard.kills);
+        (record.phases, record.recovery) = (heard.phases.clone(), heard.recovery.clone());
+        let finding = |text: &String| {
+            let (text, repeat) = (text.clone(), self.repeat.clone());
+            Finding { kind: FindingKind::told_by(&text), text, repeat, artefact: None, count: 1 }
+        };
+        record.findings = findings.iter().map(finding).collect();
+        record.ended(verdict, reason, took);
+        record.emit();
     }
 }
 
@@ -69,12 +132,13 @@ pub fn judge(name: &str) -> Result<(), libtest_mimic::Failed> {
         Ok(text) => text.parse().map_err(|_| format!("OWNERDEAD_SEED={text:?}: expected a whole number"))?,
         Err(_) => rand::random::<u32>().into(),
     };
-    let started = Instant::now();
-    let heard = listen(name, seconds, seed, started)?;
-    let elapsed = started.elapsed().as_secs_f64();
     let repeat = format!(
         "OWNERDEAD_SEED={seed} OWNERDEAD_CHAOS_SECONDS={seconds} cargo test --release --test chaos -- --exact {name}"
     );
+    let started = Instant::now();
+    let mut written = Written::new(name, seed, repeat.clone(), started);
+    let heard = listen(name, seconds, seed, started, &mut written)?;
+    let elapsed = started.elapsed().as_secs_f64();
     let mut findings = heard.findings.clone();
     if !heard.ended {
         findings.push("the stage did not end as it should".into());
@@ -82,6 +146,7 @@ pub fn judge(name: &str) -> Result<(), libtest_mimic::Failed> {
     if heard.kills >= 100 && heard.inside() * 10 < heard.kills * 3 {
         findings.push(format!("only {} of {} kills fell inside an operation", heard.inside(), heard.kills));
     }
+    written.ended(&heard, &findings);
     let summary = heard.summary();
     let rate = heard.kills as f64 / elapsed;
     println!("{name}: {} cases, {} kills ({rate:.0}/s), seed {seed}; {summary}", heard.cases, heard.kills);
@@ -100,7 +165,7 @@ fn emit(name: &str, state: State, heard: &Heard, violations: u64, seconds: f64, 
     line.emit();
 }
 
-fn listen(name: &str, seconds: f64, seed: u64, started: Instant) -> Result<Heard, String> {
+fn listen(name: &str, seconds: f64, seed: u64, started: Instant, written: &mut Written) -> Result<Heard, String> {
     let stage = Command::new("/proc/self/exe")
         .env("OWNERDEAD_STAGE", name)
         .env("OWNERDEAD_SEED", seed.to_string())
@@ -123,6 +188,7 @@ fn listen(name: &str, seconds: f64, seed: u64, started: Instant) -> Result<Heard
     let until = started + Duration::from_secs_f64(seconds) + GRACE;
     if !hear(&lines, until, &mut heard, |heard| {
         emit(name, State::Running, heard, heard.findings.len() as u64, started.elapsed().as_secs_f64(), "");
+        written.goes_on(heard, seconds);
     }) {
         heard.findings.push(format!("hang: the stage was still running {GRACE:?} after its time"));
     }

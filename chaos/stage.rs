@@ -8,6 +8,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
 use ownerdead::harness::oracle::Violation;
+use ownerdead::harness::record::Times;
 use ownerdead::sync::time::now;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -27,7 +28,7 @@ pub struct Stage {
     pub cases: u64,
     kills: u64,
     phases: BTreeMap<&'static str, u64>,
-    recoveries: Vec<u64>,
+    recoveries: Times,
     findings: u64,
 }
 
@@ -73,7 +74,7 @@ pub fn run(name: &str) -> ExitCode {
         cases: 0,
         kills: 0,
         phases: BTreeMap::new(),
-        recoveries: Vec::new(),
+        recoveries: Times::default(),
         findings: 0,
     };
     let (_, scenario) = scenarios::ALL.iter().find(|(known, _)| *known == name).expect("a known scenario");
@@ -100,7 +101,7 @@ impl Stage {
         let now = now();
         if now - self.spoke > Duration::from_millis(500) {
             self.spoke = now;
-            println!("progress\t{}\t{}\t{}", self.cases, self.kills, self.findings);
+            self.tell("progress");
         }
         now < self.until && self.findings < 10
     }
@@ -137,7 +138,7 @@ impl Stage {
 
     /// From just before a kill until a survivor's next success.
     pub fn recovered(&mut self, since: Duration) {
-        self.recoveries.push((now() - since).as_nanos() as u64);
+        self.recoveries.add(now() - since);
     }
 
     /// Spins for a random time below `most`.
@@ -247,16 +248,18 @@ impl Stage {
         kill(victim.pid, Signal::SIGCONT).expect("a victim that was not waited for");
     }
 
-    fn finish(mut self) {
-        self.recoveries.sort_unstable();
-        let at = |share: f64| self.recoveries[((self.recoveries.len() - 1) as f64 * share) as usize];
-        if !self.recoveries.is_empty() {
-            println!("recovery\t{}\t{}\t{}\t{}", at(0.0), at(0.5), at(0.99), at(1.0));
-        }
+    fn finish(self) {
+        self.tell("end");
+    }
+
+    /// How things stand; what is told before is in place of what was told the last time.
+    fn tell(&self, how: &str) {
+        let times = self.recoveries.buckets().map(|(nanoseconds, count)| format!("{nanoseconds}:{count}"));
+        println!("recovery\t{}", times.collect::<Vec<_>>().join(" "));
         for (phase, count) in &self.phases {
             println!("phase\t{phase}\t{count}");
         }
-        println!("end\t{}\t{}\t{}", self.cases, self.kills, self.findings);
+        println!("{how}\t{}\t{}\t{}", self.cases, self.kills, self.findings);
     }
 }
 

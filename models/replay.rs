@@ -40,7 +40,7 @@ fn failure(folder: &Path, replay: Option<&Path>, changed: &str) -> String {
     command.env("CARGO_TARGET_DIR", folder).env("OWNERDEAD_TEST_SUBJECT", changed);
     // Of all deaths the one that matters: the others are for `models/textbook.rs`.
     command.env("OWNERDEAD_KILL", "a@3");
-    for name in ["OWNERDEAD_REPORT", "OWNERDEAD_SITES", "OWNERDEAD_WEAKEN", "OWNERDEAD_TIER"] {
+    for name in ["OWNERDEAD_REPORT", "OWNERDEAD_DEATHS", "OWNERDEAD_SITES", "OWNERDEAD_WEAKEN", "OWNERDEAD_TIER"] {
         command.env_remove(name);
     }
     match replay {

@@ -211,13 +211,13 @@ const CHECKS: [Check; 11] = [
             toy(payload_first, |toy| {
                 if toy.get(INDEX) != 0 {
                     // SAFETY: raises a signal.
-                    unsafe { libc::raise(libc::SIGSEGV) };
+                    unsafe { libc::raise(libc::SIGILL) };
                 }
                 Ok("")
             })
         },
         |sweep| sweep,
-        |report| matches!(&report.found[..], [found] if found.finding.kind == Kind::Crashed && found.finding.text.contains("signal 11")),
+        |report| matches!(&report.found[..], [found] if found.finding.kind == Kind::Crashed && found.finding.text.contains("signal 4")),
     ),
     (
         "a_survivor_that_panics_has_crashed_and_says_how",

@@ -5,4 +5,6 @@ pub mod kill;
 #[cfg(model)]
 pub mod model;
 pub mod oracle;
+#[cfg(all(feature = "records", not(model)))]
+pub mod record;
 pub mod report;

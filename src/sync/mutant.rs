@@ -11,6 +11,7 @@
 //! SITE is `FILE:LINE:COLUMN`. `OWNERDEAD_SITES=FILE` appends a line for each operation that each sweep came by, tab separated:
 //! `sweep test site operation part ordering`; and for what would hold a delayed store back, `sweep test site operation held site`, the
 //! last being that of the store; and for where processes died, `sweep test site - died times`. `ci/orderings.sh` puts all this together.
+//! `OWNERDEAD_DEATHS=FILE` appends the lines of deaths alone, which costs nothing.
 
 use core::cell::{Cell, RefCell};
 use core::panic::Location;
@@ -43,6 +44,7 @@ struct Asked {
     delay: Option<String>,
     unfence: Option<String>,
     sites: Option<String>,
+    deaths: Option<String>,
     stale: bool,
 }
 
@@ -65,6 +67,7 @@ fn asked() -> &'static Asked {
         delay: site("OWNERDEAD_DELAY"),
         unfence: site("OWNERDEAD_UNFENCE"),
         sites: std::env::var("OWNERDEAD_SITES").ok(),
+        deaths: std::env::var("OWNERDEAD_DEATHS").ok(),
         stale: match std::env::var("OWNERDEAD_STALE").as_deref() {
             Err(_) | Ok("0" | "") => false,
             Ok("1") => true,
@@ -188,15 +191,21 @@ pub(super) fn stale() -> bool {
 pub(crate) fn finish_sweep<'a>(name: &str, died: impl IntoIterator<Item = (&'a String, &'a u64)>) {
     everywhere(None, None);
     let_failures_be_stale(false);
-    let Some(path) = &asked().sites else { return };
     let test = std::thread::current().name().unwrap_or("").to_owned();
+    let deaths: String =
+        died.into_iter().map(|(site, count)| format!("{name}\t{test}\t{site}\t-\tdied\t{count}\n")).collect();
+    if let Some(path) = &asked().deaths {
+        append(path, &deaths);
+    }
+    let Some(path) = &asked().sites else { return };
     let mut text = String::new();
     for (file, line, column, operation, part, what) in LINES.take() {
         text += &format!("{name}\t{test}\t{file}:{line}:{column}\t{operation}\t{part}\t{what}\n");
     }
-    for (site, count) in died {
-        text += &format!("{name}\t{test}\t{site}\t-\tdied\t{count}\n");
-    }
+    append(path, &(text + &deaths));
+}
+
+fn append(path: &str, text: &str) {
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     // One write: several sweeps append to the same file.
     file.and_then(|mut file| file.write_all(text.as_bytes())).unwrap_or_else(|error| panic!("{path}: {error}"));

@@ -2,13 +2,17 @@
 
 use crate::{
     checkout::Checkout,
+    collect,
+    document::Document,
     layer::{Layer, Plan, Settings, Step, plan},
     leftovers,
     output::Summary,
     process::{End, Runner},
     progress::{Figures, Progress},
+    records,
     report::{By, Ended, Log, Outcome, Tally, Verdict, ended_by, judge},
 };
+use ownerdead::harness::record;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
@@ -40,6 +44,12 @@ pub struct Options {
     /// Print one JSON object on stdout, and nothing else there
     #[arg(long)]
     json: bool,
+    /// Write the report, one HTML page, here too [it is always in target/ownerdead/report.html]
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Write JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     /// Run only this layer (may be repeated)
     #[arg(long = "layer", value_name = "NAME")]
     layers: Vec<Layer>,
@@ -98,7 +108,8 @@ pub fn run(options: &Options) -> Result<ExitCode, String> {
         checkout,
         output,
     };
-    let summary = match check.layers(options) {
+    check.forget_records().map_err(broken)?;
+    let mut summary = match check.layers(options) {
         Ok(layers) => Summary::new(layers),
         Err(Stopped::Broken(why)) => return Err(why),
         Err(Stopped::Interrupted(what)) => {
@@ -106,12 +117,19 @@ pub fn run(options: &Options) -> Result<ExitCode, String> {
             return Ok(ExitCode::from(EXIT_INTERRUPTED));
         }
     };
+    let page = check.report(&mut summary, options)?;
     if options.json { summary.json() } else { summary.print() }.map_err(broken)?;
-    Ok(match summary.verdict {
+    check.progress.say(&format!("report: {}", check.checkout.shown(&page)));
+    Ok(exit_code(summary.verdict))
+}
+
+/// 0, 1 or 2.
+pub fn exit_code(verdict: Verdict) -> ExitCode {
+    match verdict {
         Verdict::Pass => ExitCode::SUCCESS,
         Verdict::Fail => ExitCode::from(EXIT_VIOLATION),
         Verdict::Incomplete | Verdict::NotRun => ExitCode::from(EXIT_INCOMPLETE),
-    })
+    }
 }
 
 struct Check {
@@ -147,6 +165,34 @@ impl Check {
             outcomes.push(outcome);
         }
         Ok(outcomes)
+    }
+
+    fn records(&self) -> PathBuf {
+        self.output.join("records")
+    }
+
+    /// Those of an earlier run are none of this one's.
+    fn forget_records(&self) -> io::Result<()> {
+        match fs::remove_dir_all(self.records()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => fs::create_dir_all(self.records()),
+        }
+    }
+
+    /// Writes the report; where the page is. What is wrong with the records is wrong with the run.
+    fn report(&self, summary: &mut Summary, options: &Options) -> Result<PathBuf, String> {
+        let read = records::read(&[self.records()]);
+        let document =
+            Document::new(summary.layers.clone(), read.records, read.problems, Some(self.checkout.root.clone()));
+        summary.verdict = document.verdict;
+        let page = self.output.join("report.html");
+        collect::write(&document, Some(&page), options.junit.as_deref())?;
+        if options.html.is_some() {
+            collect::write(&document, options.html.as_deref(), None)?;
+        }
+        summary.html = self.checkout.shown(&page);
+        summary.records = self.checkout.shown(&self.records());
+        Ok(page)
     }
 
     fn log(&self, layer: Layer) -> PathBuf {
@@ -196,9 +242,12 @@ impl Check {
 
     fn run(&self, layer: Layer, plan: &Plan, limit: Duration) -> Result<Outcome, Stopped> {
         let report = self.output.join(format!("{layer}.tsv"));
+        let deaths = self.output.join(format!("{layer}.deaths"));
         let log = self.log(layer);
-        File::create(&report)?;
-        File::create(&log)?;
+        for file in [&report, &deaths, &log] {
+            File::create(file)?;
+        }
+        let began = record::now_ms();
         let mut seen = Seen::new(layer, &report, &log);
         let mut activity = self.progress.start("running", layer);
         let started = Instant::now();
@@ -209,7 +258,10 @@ impl Check {
             last = Some(step);
             seen.log.next_step(&step.name);
             let mut command = step.command(&self.checkout);
-            command.env("OWNERDEAD_REPORT", &report);
+            command.env("OWNERDEAD_REPORT", &report).env(record::DIRECTORY, self.records());
+            if layer.is_model() {
+                command.env("OWNERDEAD_DEATHS", &deaths);
+            }
             let file = OpenOptions::new().append(true).open(&log)?;
             let left = limit.saturating_sub(started.elapsed());
             let end = self.runner.run(command, file, Some(left), || activity.update(&seen.look()))?;
@@ -237,6 +289,12 @@ impl Check {
         seen.look();
         let mut outcome = judge(layer, &seen.tally, &seen.log, &ended, started.elapsed());
         outcome.reason = outcome.reason.replace(&format!("{}/", self.checkout.root.display()), "");
+        outcome.repeat = last.map(|step| step.shown(&self.checkout)).unwrap_or_default();
+        outcome.log = self.checkout.shown(&log);
+        if layer.is_model() {
+            let told = fs::read_to_string(&deaths)?;
+            crate::models::record(&outcome, &told, began, self.settings.seed).write(&self.records())?;
+        }
         let mut said = format!("{}: {} cases, {} deaths", outcome.verdict, outcome.cases, outcome.deaths);
         if !outcome.reason.is_empty() {
             said = format!("{said}; {}", outcome.reason);

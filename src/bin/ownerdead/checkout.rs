@@ -44,7 +44,7 @@ impl Checkout {
     /// Walks up from the current directory.
     pub fn find() -> Result<Checkout, String> {
         let here = env::current_dir().map_err(|e| format!("the current directory cannot be read: {e}"))?;
-        let root = here.ancestors().find(|dir| is_ours(dir)).ok_or_else(|| {
+        let root = root(&here).ok_or_else(|| {
             format!(
                 "no checkout of {PACKAGE} in {} or above it; clone the repository, and run `cargo {PACKAGE} check` there",
                 here.display()
@@ -78,6 +78,11 @@ impl Checkout {
     pub fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
+}
+
+/// The checkout that `here` lies in.
+pub fn root(here: &Path) -> Option<&Path> {
+    here.ancestors().find(|dir| is_ours(dir))
 }
 
 fn is_ours(dir: &Path) -> bool {

@@ -32,6 +32,11 @@ pub enum Layer {
 const UNIT_TARGETS: [&str; 3] = ["bad_input", "os", "properties"];
 
 impl Layer {
+    /// Whether it runs the models, which tell where in the source processes died.
+    pub fn is_model(self) -> bool {
+        matches!(self, Layer::Loom | Layer::Shuttle)
+    }
+
     pub const ALL: [Layer; 5] = [Layer::Unit, Layer::Loom, Layer::Shuttle, Layer::Chaos, Layer::Fuzz];
 
     /// Whether the layer checks less than it says when this test target has no test.

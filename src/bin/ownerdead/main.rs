@@ -3,16 +3,24 @@
 //! `cargo ownerdead check`, in a checkout, runs every layer of checks that this machine can run and says what each of
 //! them saw. It starts the same commands that a person would type; it decides nothing that they do not report.
 //!
+//! `ownerdead report DIR` makes one report of the records that checks have written: a page, XML for CI, JSON.
+//!
 //! `ownerdead inspect NAME` says what a segment holds and what is wrong with it. It only reads.
 
 mod check;
 mod checkout;
+mod collect;
+mod document;
 mod inspect;
+mod junit;
 mod layer;
 mod leftovers;
+mod models;
 mod output;
+mod page;
 mod process;
 mod progress;
+mod records;
 mod report;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +42,14 @@ enum Command {
     /// incomplete, or nothing ran at all; 64 when the command line is not understood; 69 when the checks could not be
     /// started; 130 when interrupted.
     Check(check::Options),
+    /// Make one report of the records that checks have written, below the directories that are given.
+    ///
+    /// Records of the same check (shards, rounds, a run that was resumed) are merged. What cannot be read is said, and makes the
+    /// report incomplete.
+    ///
+    /// Exit code: 0 when nothing was found and nothing is incomplete; 1 when something was found; 2 when something is
+    /// incomplete or cannot be read, or nothing ran; 64 when the command line is not understood; 69 when a file cannot be written.
+    Report(collect::Options),
     /// Say what a segment holds, and what is wrong with it: header, participants, seats, locks, records.
     ///
     /// It opens the segment for reading, attaches to nothing and changes nothing; the segment may be at work, dead, damaged,
@@ -54,10 +70,13 @@ fn main() -> ExitCode {
         }
     };
     match cli.command {
-        Command::Check(options) => check::run(&options).unwrap_or_else(|error| {
-            eprintln!("error: {error}");
-            ExitCode::from(check::EXIT_NOT_STARTED)
-        }),
+        Command::Check(options) => check::run(&options).unwrap_or_else(not_started),
+        Command::Report(options) => collect::run(&options).unwrap_or_else(not_started),
         Command::Inspect(options) => inspect::run(&options),
     }
+}
+
+fn not_started(error: String) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(check::EXIT_NOT_STARTED)
 }

@@ -12,6 +12,10 @@ pub struct Summary {
     pub verdict: Verdict,
     /// Run time of all layers, without building.
     pub seconds: f64,
+    /// The page, from the root of the checkout.
+    pub html: String,
+    /// The directory of the records, from the root of the checkout.
+    pub records: String,
 }
 
 /// Columns of the table at most: a reason may be long, and is folded then.
@@ -21,7 +25,8 @@ impl Summary {
     pub fn new(layers: Vec<Outcome>) -> Summary {
         let seconds: f64 = layers.iter().map(|layer| layer.seconds).sum();
         let verdict = overall(&layers);
-        Summary { layers, verdict, seconds: (seconds * 1000.0).round() / 1000.0 }
+        let seconds = (seconds * 1000.0).round() / 1000.0;
+        Summary { layers, verdict, seconds, html: String::new(), records: String::new() }
     }
 
     pub fn json(&self) -> io::Result<()> {
@@ -57,7 +62,13 @@ impl Summary {
             of_verdict.map(|layer| layer.layer.to_string()).collect::<Vec<_>>()
         };
         let sum = |figure: fn(&Outcome) -> u64| HumanCount(self.layers.iter().map(figure).sum());
-        let (failed, short, left_out) = (with(Verdict::Fail), with(Verdict::Incomplete), with(Verdict::NotRun));
+        let (mut failed, mut short, left_out) = (with(Verdict::Fail), with(Verdict::Incomplete), with(Verdict::NotRun));
+        // What no layer says, the report says of a record.
+        match self.verdict {
+            Verdict::Fail if failed.is_empty() => failed.push("the records".to_owned()),
+            Verdict::Incomplete if short.is_empty() => short.push("the records".to_owned()),
+            _ => {}
+        }
         let seen = format!(
             "{} cases and {} deaths in {}",
             sum(|layer| layer.cases),
@@ -82,16 +93,17 @@ impl Summary {
 
 /// The worst of the layers; one that could not run takes nothing from those that did.
 fn overall(layers: &[Outcome]) -> Verdict {
-    let any = |verdict| layers.iter().any(|layer| layer.verdict == verdict);
-    let order = [Verdict::Fail, Verdict::Incomplete, Verdict::Pass];
-    order.into_iter().find(|&verdict| any(verdict)).unwrap_or(Verdict::NotRun)
+    layers.iter().map(|layer| layer.verdict).max().unwrap_or(Verdict::NotRun)
 }
 
-fn time(seconds: f64) -> String {
+pub fn time(seconds: f64) -> String {
     if seconds < 60.0 {
         return format!("{seconds:.1} s");
     }
     let whole = seconds.round();
+    if whole >= 3600.0 {
+        return format!("{} h {} min", (whole / 3600.0).floor(), (whole % 3600.0 / 60.0).floor());
+    }
     format!("{} min {} s", (whole / 60.0).floor(), whole % 60.0)
 }
 
@@ -117,6 +129,7 @@ mod tests {
     #[test]
     fn times_are_for_people() {
         assert_eq!((time(4.25).as_str(), time(119.7).as_str()), ("4.2 s", "2 min 0 s"));
+        assert_eq!(time(7384.0), "2 h 3 min");
     }
 
     #[test]

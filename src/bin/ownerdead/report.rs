@@ -5,10 +5,10 @@
 //! or checked nothing, exits with success too.
 
 use crate::layer::Layer;
+pub use ownerdead::harness::record::Verdict;
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     time::Duration,
 };
 
@@ -23,13 +23,14 @@ pub enum State {
 }
 
 /// One line of the report file: `state layer name cases deaths violations seconds detail test`, tab separated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     pub state: State,
     pub name: String,
     pub cases: u64,
     pub deaths: u64,
     pub violations: u64,
+    pub seconds: f64,
     pub detail: String,
     pub test: String,
 }
@@ -49,10 +50,10 @@ pub fn parse(line: &str) -> Option<Line> {
     let name = fields.next()?.to_owned();
     let mut count = || fields.next()?.parse::<u64>().ok();
     let (cases, deaths, violations) = (count()?, count()?, count()?);
-    let _seconds = fields.next()?.parse::<f64>().ok()?;
+    let seconds = fields.next()?.parse::<f64>().ok()?;
     let detail = fields.next().unwrap_or_default().to_owned();
     let test = fields.next().unwrap_or_default().to_owned();
-    Some(Line { state, name, cases, deaths, violations, detail, test })
+    Some(Line { state, name, cases, deaths, violations, seconds, detail, test })
 }
 
 /// The last line of each name.
@@ -235,26 +236,6 @@ pub enum Ended {
     TimedOut(Duration),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    Pass,
-    Fail,
-    Incomplete,
-    NotRun,
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Verdict::Pass => "pass",
-            Verdict::Fail => "fail",
-            Verdict::Incomplete => "incomplete",
-            Verdict::NotRun => "not-run",
-        })
-    }
-}
-
 /// The figures and the verdict of a layer. `reason` is empty for a plain pass.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
@@ -266,12 +247,75 @@ pub struct Outcome {
     pub seconds: f64,
     pub verdict: Verdict,
     pub reason: String,
+    /// Every check that it reported, and every test that failed.
+    pub checks: Vec<Check>,
+    /// The command that repeats it; empty where nothing ran.
+    pub repeat: String,
+    /// Its log, from the root of the checkout; empty where nothing ran.
+    pub log: String,
+}
+
+/// One check of a layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    pub name: String,
+    pub cases: u64,
+    pub deaths: u64,
+    pub violations: u64,
+    pub seconds: f64,
+    pub verdict: Verdict,
+    pub detail: String,
+}
+
+impl From<&Line> for Check {
+    fn from(line: &Line) -> Check {
+        let (verdict, detail) = match line.state {
+            State::Pass if line.violations > 0 => (Verdict::Fail, line.detail.clone()),
+            State::Pass => (Verdict::Pass, line.detail.clone()),
+            State::Fail => (Verdict::Fail, line.detail.clone()),
+            State::Incomplete => (Verdict::Incomplete, line.detail.clone()),
+            State::Running => (Verdict::Incomplete, "stopped early".to_owned()),
+            State::NotRun => (Verdict::NotRun, line.detail.clone()),
+        };
+        let Line { name, cases, deaths, violations, seconds, .. } = line.clone();
+        Check { name, cases, deaths, violations, seconds, verdict, detail }
+    }
+}
+
+/// What reported, and what failed without a report.
+fn checks(tally: &Tally, log: &Log) -> Vec<Check> {
+    let reported = tally.lines.values().map(Check::from);
+    let tests: BTreeSet<&str> = tally.lines.values().flat_map(|line| [line.test.as_str(), &line.name]).collect();
+    let failing = log.failing.iter().filter(|name| !tests.contains(name.as_str()));
+    let silent = failing.map(|name| (name, "the test failed: see the log"));
+    let silent = silent.chain(log.crashes.iter().map(|input| (input, "the fuzzer found this input")));
+    let failed = silent.map(|(name, detail)| Check {
+        name: name.clone(),
+        cases: 0,
+        deaths: 0,
+        violations: 1,
+        seconds: 0.0,
+        verdict: Verdict::Fail,
+        detail: detail.to_owned(),
+    });
+    reported.chain(failed).collect()
 }
 
 impl Outcome {
     /// A layer of which nothing ran.
     pub fn without_run(layer: Layer, verdict: Verdict, reason: String) -> Outcome {
-        Outcome { layer, cases: 0, deaths: 0, violations: 0, seconds: 0.0, verdict, reason }
+        Outcome {
+            layer,
+            cases: 0,
+            deaths: 0,
+            violations: 0,
+            seconds: 0.0,
+            verdict,
+            reason,
+            checks: Vec::new(),
+            repeat: String::new(),
+            log: String::new(),
+        }
     }
 }
 
@@ -286,7 +330,14 @@ pub fn judge(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, took: Durati
     let violations = tally.violations().max(failures).max(log.crashes.len() as u64);
     let (verdict, reason) = verdict(layer, tally, log, ended, cases, violations);
     let seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
-    Outcome { layer, cases, deaths: tally.deaths(), violations, seconds, verdict, reason }
+    Outcome {
+        cases,
+        deaths: tally.deaths(),
+        violations,
+        seconds,
+        checks: checks(tally, log),
+        ..Outcome::without_run(layer, verdict, reason)
+    }
 }
 
 fn verdict(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, cases: u64, violations: u64) -> (Verdict, String) {

@@ -17,7 +17,7 @@
 //! Environment: `OWNERDEAD_TIER` (`quick`, the default, or `full`), `OWNERDEAD_KILL` (`process@operation`, or `process@sN` for
 //! the sleep of number N; `process#1` for a restarted one; two of them separated by a comma: explore with these deaths alone),
 //! `OWNERDEAD_REPLAY` (a replay file: run that execution alone), `OWNERDEAD_SEED` (shuttle), `OWNERDEAD_BUDGET` (seconds that a sweep
-//! may take), `OWNERDEAD_SITES`, `OWNERDEAD_WEAKEN`, `OWNERDEAD_DELAY`, `OWNERDEAD_UNFENCE` and
+//! may take), `OWNERDEAD_SITES`, `OWNERDEAD_DEATHS`, `OWNERDEAD_WEAKEN`, `OWNERDEAD_DELAY`, `OWNERDEAD_UNFENCE` and
 //! `OWNERDEAD_STALE` (in `src/sync/mutant.rs`; see `ci/orderings.sh`).
 
 mod bytes;
