@@ -3,10 +3,12 @@
 use crate::outcome::Figures;
 use comfy_table::{CellAlignment, Table, presets};
 use ownerdead::harness::kill::Place;
-use ownerdead::harness::kill::code::{Address, Code, Coverage, Functions, Reasons, Uncovered};
+use ownerdead::harness::kill::code::{Address, Code, Coverage, Functions, Reason, Reasons, Uncovered};
+use ownerdead::harness::record::{self, Record, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 const REASONS: &str = "chaos/sweep/uncovered.tsv";
@@ -27,6 +29,9 @@ pub struct Operation {
     /// Before which instructions a process died, what came of it, and how often.
     pub places: Vec<(Address, String, Place)>,
     pub figures: Figures,
+    pub verdict: Verdict,
+    pub found: Vec<record::Finding>,
+    pub took: Duration,
 }
 
 impl Seen {
@@ -58,7 +63,10 @@ fn is_ours(file: &Path) -> bool {
 /// Prints what was covered; whether all of it was, or has a reason. Only what is `whole` has to be.
 pub fn report(seen: &Seen, whole: bool) -> bool {
     match cover(seen) {
-        Ok(covered) => covered.print(whole),
+        Ok(covered) => {
+            covered.write_down(seen);
+            covered.print(whole)
+        }
         Err(error) => {
             println!("coverage: FAILED: {error}");
             false
@@ -75,7 +83,6 @@ struct Covered {
 fn cover(seen: &Seen) -> Result<Covered, Box<dyn std::error::Error>> {
     let operations = seen.operations.lock().expect("no holder panics");
     let code = Code::new(CHECKOUT);
-    let none = Reasons::default();
     let reasons = Reasons::read(Path::new(CHECKOUT), Path::new(REASONS))?;
     let (mut rows, mut figures, mut roots, mut died) =
         (Vec::new(), Figures::default(), BTreeSet::new(), BTreeSet::new());
@@ -84,7 +91,7 @@ fn cover(seen: &Seen) -> Result<Covered, Box<dyn std::error::Error>> {
         let executed: BTreeSet<Address> = sweeps.iter().flat_map(executed).collect();
         let functions: Functions = code.closure(at.iter().copied(), is_ours)?;
         let sum = sweeps.iter().fold(Figures::default(), |sum, sweep| sum.plus(&sweep.figures));
-        rows.push((name.clone(), functions.coverage(&executed, &none)?, sum, sweeps.len()));
+        rows.push((name.clone(), functions.coverage(&executed, &reasons)?, sum, sweeps.len()));
         figures = figures.plus(&sum);
         if PANICS.contains(&name.as_str()) {
             continue;
@@ -102,6 +109,35 @@ fn executed(sweep: &Operation) -> impl Iterator<Item = Address> {
 }
 
 impl Covered {
+    /// A record of each operation, if somebody wants them.
+    fn write_down(&self, seen: &Seen) {
+        if std::env::var_os(record::DIRECTORY).is_none() {
+            return;
+        }
+        let operations = seen.operations.lock().expect("no holder panics");
+        let code = Code::new(CHECKOUT);
+        for (name, coverage, figures, _) in &self.rows {
+            let sweeps = &operations[name];
+            let mut record = Record::new(record::Kind::Sweep, name, 0);
+            record.cases = figures.survivors;
+            record.deaths = figures.instructions + figures.second_instructions + figures.planted;
+            record.states = figures.states + figures.second_states;
+            record.findings = sweeps.iter().flat_map(|sweep| sweep.found.iter().cloned()).collect();
+            record.places = places(&code, name, sweeps);
+            record.instructions = Some(record::Instructions {
+                executed: figures.instructions,
+                covered: coverage.covered,
+                total: coverage.total,
+                outside: coverage.outside_executed,
+            });
+            record.uncovered = coverage.uncovered.iter().map(uncovered).collect();
+            let verdict = sweeps.iter().map(|sweep| sweep.verdict).max().unwrap_or(Verdict::NotRun);
+            let took = sweeps.iter().map(|sweep| sweep.took).sum();
+            record.ended(verdict, "", took);
+            record.emit();
+        }
+    }
+
     fn print(&self, whole: bool) -> bool {
         let mut table = Table::new();
         table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
@@ -155,7 +191,7 @@ impl Covered {
         for Uncovered { source, instructions, first, reason } in &self.all.uncovered {
             let place = format!("{}:{} {}", source.file.display(), source.line, source.function);
             match reason {
-                Some(reason @ ownerdead::harness::kill::code::Reason::Given(_)) => {
+                Some(reason @ Reason::Given(_)) => {
                     println!("  {instructions:3} not covered: {place}: {reason}");
                 }
                 Some(reason) => *proved.entry(reason.to_string()).or_default() += instructions,
@@ -184,6 +220,31 @@ impl Covered {
         for address in &self.all.undecoded {
             println!("  {address} was executed, and is no instruction as decoded");
         }
+    }
+}
+
+/// The kill map of an operation.
+fn places(code: &Code, name: &str, sweeps: &[Operation]) -> Vec<record::Place> {
+    let all = sweeps.iter().flat_map(|sweep| &sweep.places).map(|(at, outcome, place)| (at, outcome.as_str(), place));
+    let Ok((lines, _)) = code.kill_map(all, is_ours) else { return Vec::new() };
+    let place = |line: ownerdead::harness::kill::code::KillLine| record::Place {
+        operation: name.to_owned(),
+        function: line.source.function.to_string(),
+        file: line.source.file.display().to_string(),
+        line: line.source.line,
+        outcome: line.outcome,
+        deaths: line.deaths.deaths + line.deaths.second_deaths + line.deaths.planted,
+    };
+    lines.into_iter().map(place).collect()
+}
+
+fn uncovered(uncovered: &Uncovered) -> record::Uncovered {
+    record::Uncovered {
+        function: uncovered.source.function.to_string(),
+        file: uncovered.source.file.display().to_string(),
+        line: uncovered.source.line,
+        instructions: uncovered.instructions,
+        reason: uncovered.reason.as_ref().map(Reason::to_string).unwrap_or_default(),
     }
 }
 

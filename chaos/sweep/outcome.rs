@@ -5,6 +5,7 @@ use crate::covered::{Operation, Seen};
 use crate::stage;
 use ownerdead::harness::kill::Place;
 use ownerdead::harness::kill::code::Address;
+use ownerdead::harness::record::{self, FindingKind, Verdict};
 use ownerdead::harness::report::{Line, State};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -130,13 +131,31 @@ pub fn judge(name: &str, reach: Reach, seen: &Seen) -> Result<(), libtest_mimic:
     if let Some(operation) = heard.operation {
         // `structure.operation.state`
         let name = name.rsplit_once('.').map_or(name, |(operation, _)| operation);
-        seen.add(name, Operation { at: operation, places: heard.places, figures });
+        let found = heard.found.iter().map(|finding| recorded(finding, seen, &repeat)).collect();
+        let verdict = match state {
+            State::Pass => Verdict::Pass,
+            State::Incomplete => Verdict::Incomplete,
+            _ => Verdict::Fail,
+        };
+        let took = started.elapsed();
+        seen.add(name, Operation { at: operation, places: heard.places, figures, verdict, found, took });
     }
     if state == State::Pass {
         return Ok(());
     }
     said.extend(heard.incomplete.map(|why| format!("INCOMPLETE: {why}")));
     Err(format!("{}\nto repeat it: {repeat}", said.join("\n")).into())
+}
+
+fn recorded(finding: &Finding, seen: &Seen, repeat: &str) -> record::Finding {
+    let kind = FindingKind::ALL.into_iter().find(|kind| kind.to_string() == finding.kind);
+    record::Finding {
+        kind: kind.unwrap_or(FindingKind::Other),
+        text: tell(finding, seen),
+        repeat: repeat.to_owned(),
+        artefact: Some(finding.image.clone()),
+        count: finding.deaths.max(1),
+    }
 }
 
 fn tell(finding: &Finding, seen: &Seen) -> String {

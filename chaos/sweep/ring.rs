@@ -199,7 +199,11 @@ impl Spsc {
         match self.is {
             Is::Fresh => {}
             // A producer looks at the other index when the ring seems full, a consumer when it seems empty.
-            Is::Damaged(_) if self.role == PRODUCER => while push(producer, facts).is_ok() {},
+            Is::Damaged(_) if self.role == PRODUCER => {
+                push(producer, facts).expect(wanted);
+                empties(consumer);
+                while push(producer, facts).is_ok() {}
+            }
             Is::Damaged(Damage::TooLong | Damage::EndlessPadding | Damage::Payload | Damage::Seats) => {
                 push(producer, facts).expect(wanted);
             }

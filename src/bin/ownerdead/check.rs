@@ -29,7 +29,7 @@ const EXIT_INCOMPLETE: u8 = 2;
 const EXIT_INTERRUPTED: u8 = 130;
 
 /// All that `--quick` may take after building.
-const QUICK: Duration = Duration::from_secs(360);
+const QUICK: Duration = Duration::from_secs(480);
 /// A layer that needs longer than this is stuck.
 const FULL_LAYER: Duration = Duration::from_secs(3 * 3600);
 /// Lines of a failed layer's log that are shown.
@@ -38,7 +38,7 @@ const TAIL: usize = 60;
 /// What to run, and for how long.
 #[derive(clap::Args)]
 pub struct Options {
-    /// At most six minutes after building: short chaos and fuzzing, the quick tier of the models
+    /// At most eight minutes after building: short chaos and fuzzing, the quick tier of the models
     #[arg(long)]
     quick: bool,
     /// Print one JSON object on stdout, and nothing else there
@@ -62,7 +62,7 @@ pub struct Options {
     /// Seed for chaos, properties and fuzzing [default: a new one each time]
     #[arg(long)]
     seed: Option<u64>,
-    /// Stop a layer that runs longer; its verdict is then incomplete [default: 3 hours, with --quick 6 minutes for all]
+    /// Stop a layer that runs longer; its verdict is then incomplete [default: 3 hours, with --quick 8 minutes for all]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }
@@ -354,7 +354,7 @@ impl Seen {
         let (cases, current) = match self.layer {
             Layer::Unit => (self.log.ended, &self.log.latest),
             Layer::Fuzz => (self.log.runs(), &self.log.latest),
-            Layer::Loom | Layer::Shuttle | Layer::Chaos => (self.tally.cases(), &self.tally.latest),
+            Layer::Loom | Layer::Shuttle | Layer::Sweep | Layer::Chaos => (self.tally.cases(), &self.tally.latest),
         };
         Figures { cases, deaths: self.tally.deaths(), current: current.clone() }
     }

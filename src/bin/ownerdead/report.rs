@@ -324,7 +324,7 @@ pub fn judge(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, took: Durati
     let cases = match layer {
         Layer::Unit => log.passed,
         Layer::Fuzz => log.runs(),
-        Layer::Loom | Layer::Shuttle | Layer::Chaos => tally.cases(),
+        Layer::Loom | Layer::Shuttle | Layer::Sweep | Layer::Chaos => tally.cases(),
     };
     let failures = log.failures_beside(&tally.incomplete_tests());
     let violations = tally.violations().max(failures).max(log.crashes.len() as u64);
