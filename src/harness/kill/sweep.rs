@@ -99,6 +99,33 @@ impl SweepReport {
     }
 }
 
+impl core::fmt::Display for SweepReport {
+    /// For people: what was looked at, and what was found, over several lines.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { name, instructions, second_instructions, states, second_states, planted, .. } = self;
+        writeln!(
+            f,
+            "{name}: a death before each of {instructions} instructions ({states} states), and of {second_instructions} in recoveries \
+             ({second_states} more states); {planted} of them real"
+        )?;
+        for Found { finding, death, deaths, .. } in &self.found {
+            let (number, at) = death.first;
+            write!(f, "{finding}: after {deaths} deaths, first before instruction {number} at {at:#x}")?;
+            if let Some((number, at)) = death.second {
+                write!(f, " and, in the recovery, before instruction {number} at {at:#x}")?;
+            }
+            writeln!(f)?;
+        }
+        for text in &self.disagreements {
+            writeln!(f, "the two methods do not agree: {text}")?;
+        }
+        if let Some(why) = &self.incomplete {
+            writeln!(f, "INCOMPLETE: {why}")?;
+        }
+        f.write_str(if self.passed() { "passed" } else { "FAILED" })
+    }
+}
+
 /// A sweep over a subject.
 #[derive(Debug)]
 pub struct Sweep<'s, S> {
