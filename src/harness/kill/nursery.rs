@@ -149,7 +149,6 @@ fn perform<S: Subject>(
             returned(recorded).and(recovered)
         }
         Task::DieAt(at, visit) => {
-            recorder.begin();
             let mut victim = subject.attach(facts);
             match plant::die_at(at, visit, &mut operation(subject, &mut victim, facts)) {
                 Ok(()) => Ok("reached its end"),
