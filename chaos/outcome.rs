@@ -1,5 +1,6 @@
 //! The test around a stage: starts it, listens to it, judges.
 
+use libtest_mimic::Completion;
 use ownerdead::harness::report::{Line, State};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +18,8 @@ struct Heard {
     findings: Vec<String>,
     phases: Vec<(String, u64)>,
     recovery: Option<[u64; 4]>,
+    /// Parts that could not run here, and why.
+    not_run: Vec<(String, String)>,
 }
 
 impl Heard {
@@ -31,6 +34,7 @@ impl Heard {
             Some("finding") => self.findings.push(fields[1..].join(" ")),
             Some("phase") => self.phases.push((fields[1].to_owned(), number(2))),
             Some("recovery") => self.recovery = Some([number(1), number(2), number(3), number(4)]),
+            Some("not-run") => self.not_run.push((fields[1].to_owned(), fields[2..].join(" "))),
             _ => println!("{line}"),
         }
     }
@@ -62,7 +66,7 @@ impl Drop for Running {
 }
 
 /// Runs a scenario on a stage; an error if it found something.
-pub fn judge(name: &str) -> Result<(), libtest_mimic::Failed> {
+pub fn judge(name: &str) -> Result<Completion, libtest_mimic::Failed> {
     let seconds = std::env::var("OWNERDEAD_CHAOS_SECONDS").unwrap_or_else(|_| "2".into());
     let seconds: f64 = seconds.parse().map_err(|_| format!("OWNERDEAD_CHAOS_SECONDS={seconds:?}: expected seconds"))?;
     let seed = match std::env::var("OWNERDEAD_SEED") {
@@ -82,6 +86,15 @@ pub fn judge(name: &str) -> Result<(), libtest_mimic::Failed> {
     if heard.kills >= 100 && heard.inside() * 10 < heard.kills * 3 {
         findings.push(format!("only {} of {} kills fell inside an operation", heard.inside(), heard.kills));
     }
+    for (part, why) in &heard.not_run {
+        println!("{name}: not run: {part}: {why}");
+        emit(&format!("{name}: {part}"), State::NotRun, &Heard::default(), 0, 0.0, why);
+    }
+    if heard.cases == 0 && findings.is_empty() && !heard.not_run.is_empty() {
+        let why = heard.not_run.iter().map(|(part, why)| format!("{part}: {why}")).collect::<Vec<_>>().join("; ");
+        emit(name, State::NotRun, &heard, 0, elapsed, &why);
+        return Ok(Completion::ignored_with(why));
+    }
     let summary = heard.summary();
     let rate = heard.kills as f64 / elapsed;
     println!("{name}: {} cases, {} kills ({rate:.0}/s), seed {seed}; {summary}", heard.cases, heard.kills);
@@ -89,7 +102,7 @@ pub fn judge(name: &str) -> Result<(), libtest_mimic::Failed> {
     let detail = if findings.is_empty() { summary } else { format!("{}; repeat: {repeat}", findings.join("; ")) };
     emit(name, state, &heard, findings.len() as u64, elapsed, &detail);
     if findings.is_empty() {
-        return Ok(());
+        return Ok(Completion::Completed);
     }
     Err(format!("{}\nto repeat it: {repeat}", findings.join("\n")).into())
 }

@@ -1,7 +1,7 @@
 //! A consumer is killed while it reads. Nothing is lost, and nothing that it had committed as read comes again.
 
 use super::{kind, many_slots, number, payload};
-use crate::stage::{HANG, Stage};
+use crate::stage::{Stage, hang};
 use crate::stamps::{Phase, Stamps, Word, shared};
 use ownerdead::harness::oracle::{Records, Violation};
 use ownerdead::owner::SeatState;
@@ -23,12 +23,14 @@ pub fn run(stage: &mut Stage) {
     let ring = Ring::memfd(&many_slots(), &Config::new(4096).wipe(stage.rng.random())).expect("a ring");
     let stamps = &shared(1)[0];
     let me = ring.attach().expect("a free slot");
+    stage.watch(&[("ring", ring.segment())]);
     let mut writer = Writer { producer: ring.producer(&me).expect("a vacant seat").into_inner(), next: 1 };
     while stage.goes_on() {
         stamps.reset();
         let before = ring.status().consumer;
         let died = matches!(before.state, SeatState::Dead(_));
-        let mut victim = stage.spawn(|| read(&ring, stamps, died, before.generation + u64::from(died)));
+        let mut victim =
+            stage.spawn("consumer", stamps, || read(&ring, stamps, died, before.generation + u64::from(died)));
         stage.wait_for("a consumer to run", || stamps.started());
         let instant = stage.instant(Duration::from_micros(900));
         while now() < instant {
@@ -136,7 +138,7 @@ impl Writer {
 
     fn until_died(&mut self, stage: &mut Stage) {
         loop {
-            match self.producer.push_timeout(kind(self.next), payload(self.next), HANG) {
+            match self.producer.push_timeout(kind(self.next), payload(self.next), hang()) {
                 Ok(()) => self.next += 1,
                 Err(PushTimeoutError::ConsumerDied) => return,
                 Err(error) => return stage.finding(&format!("after the consumer's death: {error}")),

@@ -1,7 +1,7 @@
 //! A lock holder is killed, with others at work. The next one is told, and only the next one; nobody is let in beside another.
 
 use super::{Pair, ZERO, many_slots};
-use crate::stage::{HANG, Stage};
+use crate::stage::{Stage, hang};
 use crate::stamps::{Phase, Stamps, Word, shared};
 use ownerdead::harness::oracle::{Exclusion, Violation};
 use ownerdead::lock::{Guard, LockTimeoutError, RobustMutex};
@@ -21,10 +21,11 @@ pub fn run(stage: &mut Stage) {
     let stamps = shared(3);
     let everybody = &stamps[2];
     let me = mutex.attach().expect("a free slot");
+    stage.watch(&[("mutex", mutex.segment())]);
     let start = |stage: &mut Stage, worker: usize| {
         stamps[worker].reset();
         let mutex = &mutex;
-        stage.spawn(move || work(mutex, &stamps[worker], everybody, worker as u64 + 1))
+        stage.spawn("locker", &stamps[worker], move || work(mutex, &stamps[worker], everybody, worker as u64 + 1))
     };
     let mut workers = [start(stage, 0), start(stage, 1)];
     let mut round = 0u64;
@@ -90,7 +91,7 @@ fn locked(
     enter: impl Fn(Phase),
 ) -> Result<Pair, (u64, u64)> {
     let oracle = oracle(everybody);
-    match mutex.lock_timeout(me, HANG) {
+    match mutex.lock_timeout(me, hang()) {
         Ok(guard) => {
             enter(Phase::Holding);
             match oracle.enter(number, false) {

@@ -1,7 +1,7 @@
 //! A producer is killed while it writes. All that it committed arrives, in order and whole; nothing else does.
 
 use super::{kind, many_slots, number, payload};
-use crate::stage::{HANG, Stage};
+use crate::stage::{Stage, hang};
 use crate::stamps::{Phase, Stamps, Word, shared};
 use ownerdead::harness::oracle::Records;
 use ownerdead::owner::SeatState;
@@ -23,6 +23,7 @@ pub fn run(stage: &mut Stage) {
     let ring = Ring::memfd(&many_slots(), &Config::new(4096).wipe(stage.rng.random())).expect("a ring");
     let stamps = &shared(1)[0];
     let me = ring.attach().expect("a free slot");
+    stage.watch(&[("ring", ring.segment())]);
     let records = Records::new([&stamps.begun, &stamps.ended], Default::default());
     let mut reader =
         Reader { consumer: ring.consumer(&me).expect("a vacant seat").into_inner(), records, bytes: Vec::new() };
@@ -34,7 +35,8 @@ pub fn run(stage: &mut Stage) {
         stamps.generation.set(0);
         let before = ring.status().producer;
         let died = matches!(before.state, SeatState::Dead(_));
-        let mut victim = stage.spawn(|| write(&ring, stamps, died, before.generation + u64::from(died)));
+        let mut victim =
+            stage.spawn("producer", stamps, || write(&ring, stamps, died, before.generation + u64::from(died)));
         if round.is_multiple_of(50) {
             // This one may leave in peace.
             stage.wait_for("a producer to push", || {
@@ -147,7 +149,7 @@ impl Reader {
 
     fn until_died(&mut self, stage: &mut Stage) {
         loop {
-            match self.consumer.pop_timeout(&mut self.bytes, HANG) {
+            match self.consumer.pop_timeout(&mut self.bytes, hang()) {
                 Ok(kind) => self.judge(stage, kind),
                 Err(PopTimeoutError::ProducerDied) => return,
                 Err(error) => return stage.finding(&format!("after the producer's death: {error}")),
