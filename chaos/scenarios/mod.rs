@@ -1,11 +1,13 @@
 //! The scenarios.
 
 mod consumer;
+mod crew;
 mod futex_mutex;
 mod holder;
 mod pause;
 mod producer;
 mod recovery;
+mod several;
 mod waiter;
 
 use crate::stage::Stage;
@@ -14,7 +16,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 7] = [
+pub const ALL: [(&str, Scenario); 9] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -22,6 +24,8 @@ pub const ALL: [(&str, Scenario); 7] = [
     ("kill_beside_a_futex_mutex", futex_mutex::run),
     ("kill_during_recovery", recovery::run),
     ("pause_everyone_in_turn", pause::run),
+    ("kill_several_at_once", several::at_once),
+    ("stop_and_kill_at_random", several::storm),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.
