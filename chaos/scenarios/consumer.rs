@@ -4,7 +4,7 @@ use super::{kind, many_slots, number, payload};
 use crate::stage::{Stage, hang};
 use crate::stamps::{Phase, Stamps, Word, shared};
 use ownerdead::harness::oracle::{Records, Violation};
-use ownerdead::owner::SeatState;
+use ownerdead::owner::{Attachment, SeatState};
 use ownerdead::ring::spsc::{Config, Consumer, Producer, PushTimeoutError, Ring, TryPushError};
 use ownerdead::sync::time::now;
 use rand::RngExt;
@@ -116,6 +116,46 @@ fn judge(stamps: &Stamps, seen: &Seen<'_>, kind: u32, bytes: &[u8]) -> u64 {
         Err(_) => stamps.complain(1, found, due),
     }
     found
+}
+
+/// A consumer that has read all is killed asleep, for `kill_in_a_system_call`.
+pub(super) struct Slept {
+    ring: Ring,
+    writer: Writer,
+    stamps: &'static Stamps,
+    _me: Attachment,
+}
+
+impl Slept {
+    pub(super) fn new(stage: &mut Stage) -> Self {
+        let ring = Ring::memfd(&many_slots(), &Config::new(512).wipe(stage.rng.random())).expect("a ring");
+        let me = ring.attach().expect("a free slot");
+        let writer = Writer { producer: ring.producer(&me).expect("a vacant seat").into_inner(), next: 1 };
+        Self { ring, writer, stamps: &shared(1)[0], _me: me }
+    }
+
+    /// It sleeps for a record, and is killed before there is one, or when it is about to wake.
+    pub(super) fn round(&mut self, stage: &mut Stage) {
+        let Self { ring, writer, stamps, .. } = self;
+        stage.watch(&[("ring", ring.segment())]);
+        stamps.reset();
+        let before = ring.status().consumer;
+        let died = matches!(before.state, SeatState::Dead(_));
+        let generation = before.generation + u64::from(died);
+        let mut victim = stage.spawn("consumer", stamps, || read(ring, stamps, died, generation));
+        // It sleeps only in some of the ways to read.
+        let asleep = || stamps.phase() == "popping" && victim.sleeps();
+        stage.nudge_until("a consumer to sleep", asleep, |stage| writer.fill(stage));
+        if stage.rng.random_bool(0.5) {
+            writer.fill(stage);
+            stage.pause(Duration::from_micros(60));
+        }
+        let since = stage.kill(&mut victim, stamps);
+        stage.hear(stamps, &COMPLAINTS);
+        writer.until_died(stage);
+        stage.recovered(since);
+        stage.cases += 1;
+    }
 }
 
 /// The survivor: writes.

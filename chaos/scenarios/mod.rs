@@ -1,5 +1,6 @@
 //! The scenarios.
 
+mod asleep;
 mod consumer;
 mod crew;
 mod futex_mutex;
@@ -16,7 +17,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 9] = [
+pub const ALL: [(&str, Scenario); 10] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -26,6 +27,7 @@ pub const ALL: [(&str, Scenario); 9] = [
     ("pause_everyone_in_turn", pause::run),
     ("kill_several_at_once", several::at_once),
     ("stop_and_kill_at_random", several::storm),
+    ("kill_in_a_system_call", asleep::run),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.

@@ -214,6 +214,21 @@ impl Stage {
         true
     }
 
+    /// The same, with a nudge now and then.
+    pub fn nudge_until(&mut self, what: &str, ready: impl Fn() -> bool, mut nudge: impl FnMut(&mut Self)) -> bool {
+        let until = now() + hang();
+        while now() < until && self.findings == 0 {
+            let next = now() + Duration::from_micros(200);
+            while now() < next {
+                if ready() {
+                    return true;
+                }
+            }
+            nudge(self);
+        }
+        self.wait_for(what, ready)
+    }
+
     fn finish(mut self) {
         self.recoveries.sort_unstable();
         let at = |share: f64| self.recoveries[((self.recoveries.len() - 1) as f64 * share) as usize];

@@ -33,6 +33,11 @@ impl Victim {
         !self.over
     }
 
+    /// Sends it SIGKILL; its end is waited for by [`Stage::dies`].
+    pub fn strike(&self) {
+        kill(self.pid, Signal::SIGKILL).expect("a victim that was not waited for");
+    }
+
     /// Whether it sleeps in the kernel.
     pub fn sleeps(&self) -> bool {
         state(self.pid) == Some('S')
