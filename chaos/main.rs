@@ -22,6 +22,9 @@ fn main() {}
 
 #[cfg(not(model))]
 fn main() -> std::process::ExitCode {
+    if std::env::var_os(scenarios::ends::AFTER_EXEC).is_some() {
+        scenarios::ends::after_exec();
+    }
     if let Some(name) = std::env::var_os("OWNERDEAD_STAGE") {
         return stage::run(&name.to_string_lossy());
     }

@@ -3,6 +3,7 @@
 mod asleep;
 mod consumer;
 mod crew;
+pub mod ends;
 mod futex_mutex;
 mod holder;
 mod pause;
@@ -17,7 +18,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 10] = [
+pub const ALL: [(&str, Scenario); 11] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -28,6 +29,7 @@ pub const ALL: [(&str, Scenario); 10] = [
     ("kill_several_at_once", several::at_once),
     ("stop_and_kill_at_random", several::storm),
     ("kill_in_a_system_call", asleep::run),
+    ("end_in_other_ways", ends::run),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.
