@@ -6,10 +6,12 @@ mod crew;
 pub mod ends;
 mod futex_mutex;
 mod holder;
+mod memory;
 mod pause;
 mod producer;
 mod recovery;
 mod several;
+mod slow;
 mod waiter;
 
 use crate::stage::Stage;
@@ -18,7 +20,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 11] = [
+pub const ALL: [(&str, Scenario); 13] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -30,6 +32,8 @@ pub const ALL: [(&str, Scenario); 11] = [
     ("stop_and_kill_at_random", several::storm),
     ("kill_in_a_system_call", asleep::run),
     ("end_in_other_ways", ends::run),
+    ("run_out_of_memory", memory::run),
+    ("work_on_a_slow_machine", slow::run),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.

@@ -28,11 +28,6 @@ impl Victim {
         self.pid
     }
 
-    /// Whether it is still to be waited for.
-    pub fn is_there(&self) -> bool {
-        !self.over
-    }
-
     /// Sends it SIGKILL; its end is waited for by [`Stage::dies`].
     pub fn strike(&self) {
         kill(self.pid, Signal::SIGKILL).expect("a victim that was not waited for");
