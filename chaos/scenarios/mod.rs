@@ -4,6 +4,7 @@ mod asleep;
 mod consumer;
 mod crew;
 pub mod ends;
+mod foreign;
 mod futex_mutex;
 mod holder;
 mod memory;
@@ -20,7 +21,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 13] = [
+pub const ALL: [(&str, Scenario); 14] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -32,6 +33,7 @@ pub const ALL: [(&str, Scenario); 13] = [
     ("stop_and_kill_at_random", several::storm),
     ("kill_in_a_system_call", asleep::run),
     ("end_in_other_ways", ends::run),
+    ("unmap_a_foreign_robust_mutex", foreign::run),
     ("run_out_of_memory", memory::run),
     ("work_on_a_slow_machine", slow::run),
 ];
