@@ -137,7 +137,8 @@ fn listen(name: &str, seconds: f64, seed: u64, started: Instant) -> Result<Heard
     if !hear(&lines, until, &mut heard, |heard| {
         emit(name, State::Running, heard, heard.findings.len() as u64, started.elapsed().as_secs_f64(), "");
     }) {
-        heard.findings.push(format!("hang: the stage was still running {GRACE:?} after its time"));
+        let doing = crate::stage::family(stage.0.id());
+        heard.findings.push(format!("hang: the stage was still running {GRACE:?} after its time; {doing}"));
     }
     Ok(heard)
 }

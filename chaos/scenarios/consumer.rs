@@ -181,6 +181,7 @@ impl Writer {
             match self.producer.push_timeout(kind(self.next), payload(self.next), hang()) {
                 Ok(()) => self.next += 1,
                 Err(PushTimeoutError::ConsumerDied) => return,
+                Err(PushTimeoutError::TimedOut) => return stage.hangs("the consumer's death was not told to a writer"),
                 Err(error) => return stage.finding(&format!("after the consumer's death: {error}")),
             }
         }

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use ownerdead::lock::{LockTimeoutError, RobustMutex, TryLockError};
-use ownerdead::owner::{Attachment, DetachError};
+use ownerdead::owner::{Attachment, DetachError, SeatState};
 use ownerdead::ring::spsc::{Config, PopTimeoutError, Ring, SeatError, TryPushError};
 use ownerdead::segment::Options;
 use rand::RngExt;
@@ -59,6 +59,10 @@ impl Things {
 
     /// Who had both is gone: that is told, and what it had committed is there.
     fn are_left(&self, stage: &mut Stage, by: &str) {
+        let dead = || matches!(self.ring.status().producer.state, SeatState::Dead(_));
+        if !stage.wait_for(&format!("the death of {by} to be told"), dead) {
+            return;
+        }
         match self.mutex.lock_timeout(&self.me[0], hang()) {
             Err(LockTimeoutError::OwnerDied(died)) => died.into_guard().mark_consistent(),
             other => {

@@ -14,6 +14,7 @@ mod recovery;
 mod several;
 mod slow;
 mod waiter;
+mod wiping;
 
 use crate::stage::Stage;
 use ownerdead::segment::Options;

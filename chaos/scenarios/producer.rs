@@ -192,6 +192,7 @@ impl Reader {
             match self.consumer.pop_timeout(&mut self.bytes, hang()) {
                 Ok(kind) => self.judge(stage, kind),
                 Err(PopTimeoutError::ProducerDied) => return,
+                Err(PopTimeoutError::TimedOut) => return stage.hangs("the producer's death was not told to a reader"),
                 Err(error) => return stage.finding(&format!("after the producer's death: {error}")),
             }
         }

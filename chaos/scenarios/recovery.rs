@@ -1,5 +1,6 @@
 //! One dies while it recovers from another's death: of a lock holder, and of a producer whose seat it takes over.
 
+use super::wiping::Wiping;
 use super::{Pair, ZERO, kind, many_slots, number, payload};
 use crate::stage::{Aim, Stage, Victim, hang};
 use crate::stamps::{Phase, Stamps, shared};
@@ -16,8 +17,8 @@ const COMPLAINTS: [&str; 3] = [
 ];
 
 /// Signals of a victim: it has attached, and it has done all.
-const READY: u64 = 1;
-const DONE: u64 = 2;
+pub(super) const READY: u64 = 1;
+pub(super) const DONE: u64 = 2;
 
 /// Rings whose seats one victim takes over, one after the other: one take-over alone would hardly ever be hit.
 const RINGS: usize = 24;
@@ -53,7 +54,10 @@ pub fn run(stage: &mut Stage) {
     stage.watch(&[("mutex", mutex.segment())]);
     let mut rings: Vec<Watched> = (0..RINGS).map(|_| Watched::new()).collect();
     let (mut aim, mut aim_at_repair) = (Aim::new(), Aim::new());
+    let mut wiping = Wiping::new();
     while stage.goes_on() {
+        wiping.round(stage);
+        stage.watch(&[("mutex", mutex.segment())]);
         repair_of_a_lock(stage, &mutex, &me, &mut aim_at_repair, &stamps[0]);
         let stamps = &stamps[1];
         stamps.reset();
@@ -76,7 +80,7 @@ pub fn run(stage: &mut Stage) {
 }
 
 /// Kills a victim that waits to begin, as near to what it does as can be. The time just before the kill.
-fn kill_at_work(stage: &mut Stage, victim: &mut Victim, aim: &mut Aim, stamps: &Stamps) -> Duration {
+pub(super) fn kill_at_work(stage: &mut Stage, victim: &mut Victim, aim: &mut Aim, stamps: &Stamps) -> Duration {
     stage.wait_for("a victim to attach", || stamps.signal.get() == READY);
     stage.aim(aim, stamps);
     let since = stage.kill(victim, stamps);

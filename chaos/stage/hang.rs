@@ -32,6 +32,18 @@ pub fn whereabouts(pid: Pid) -> String {
     format!("state {state}; wchan {wchan}; syscall {call}; kernel stack {kernel}; user stack {user}")
 }
 
+/// What a stage that says nothing does, and all its children: from outside, where their roles and phases are not known.
+pub fn family(stage: u32) -> String {
+    let stage = Pid::from_raw(stage as i32);
+    let children = read_to_string(format!("/proc/{stage}/task/{stage}/children")).unwrap_or_default();
+    let children = children.split_ascii_whitespace().filter_map(|pid| Some(Pid::from_raw(pid.parse().ok()?)));
+    let mut said = format!("[stage {stage}: {}]", whereabouts(stage));
+    for child in children {
+        said += &format!(" [victim {child}: {}]", whereabouts(child));
+    }
+    said
+}
+
 /// The letter of its state; none if there is no such process.
 pub fn state(pid: Pid) -> Option<char> {
     let stat = read_to_string(format!("/proc/{pid}/stat")).ok()?;

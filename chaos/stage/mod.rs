@@ -8,6 +8,7 @@ pub mod keep;
 mod victim;
 
 pub use aim::Aim;
+pub use hang::family;
 pub use victim::Victim;
 
 use crate::plan;
