@@ -318,7 +318,7 @@ fn pop_for_ever(ring: &Ring, stamps: &Stamps, pushes: &'static Stamps, reads: &'
     loop {
         stamps.enter(Phase::Popping);
         // What comes first is not known before it is seen.
-        if records.last.get() % 16 == 0 {
+        if records.last.get().is_multiple_of(16) {
             if let Ok(peek) = consumer.peek() {
                 let kind = peek.kind();
                 let copied = peek.copy_to(&mut bytes).is_ok();

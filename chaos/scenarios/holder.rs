@@ -8,12 +8,13 @@ use ownerdead::lock::{Guard, LockTimeoutError, RobustMutex, TryLockError};
 use ownerdead::owner::Attachment;
 use std::time::Duration;
 
-pub(super) const COMPLAINTS: [&str; 5] = [
+pub(super) const COMPLAINTS: [&str; 6] = [
     "two hold the lock, or a holder's death was not told: number of the other one",
     "half changed, and nobody was told: left",
     "no lock in ten seconds, a hang (0), or an error (1)",
     "not recoverable though nobody gave up",
     "another one came in while this one had the lock: its number",
+    "a dead one's lock came as if it had been repaired",
 ];
 
 pub fn run(stage: &mut Stage) {
@@ -113,6 +114,9 @@ pub(super) fn locked(
             enter(Phase::Repairing);
             let mut guard = died.into_guard();
             oracle.enter(number, true).expect("it was told");
+            if !guard.needs_repair() {
+                return Err((6, 0));
+            }
             guard.right = guard.left;
             guard.mark_consistent();
             change(guard, &oracle, [number, attempt], enter)
