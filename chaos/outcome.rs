@@ -1,5 +1,6 @@
 //! The test around a stage: starts it, listens to it, judges, and writes down what it heard.
 
+use libtest_mimic::Completion;
 use ownerdead::harness::record::{Finding, FindingKind, Kind, Point, Record, Times, Verdict, now_ms};
 use ownerdead::harness::report::{Line, State};
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ struct Heard {
     findings: Vec<String>,
     phases: BTreeMap<String, u64>,
     recovery: Times,
+    /// Parts that could not run here, and why.
+    not_run: Vec<(String, String)>,
 }
 
 impl Heard {
@@ -35,6 +38,7 @@ impl Heard {
                 self.phases.insert(fields[1].to_owned(), number(2));
             }
             Some("recovery") => self.recovery = times(fields[1]),
+            Some("not-run") => self.not_run.push((fields[1].to_owned(), fields[2..].join(" "))),
             _ => println!("{line}"),
         }
     }
@@ -96,6 +100,11 @@ impl Written {
         self.write(heard, findings, verdict, &reason, took);
     }
 
+    fn not_run(mut self, why: &str) {
+        let took = self.started.elapsed();
+        self.write(&Heard::default(), &[], Verdict::NotRun, why, took);
+    }
+
     fn write(&mut self, heard: &Heard, findings: &[String], verdict: Verdict, reason: &str, took: Duration) {
         let record = &mut self.record;
         let figures = [heard.cases, heard.kills, findings.len() as u64];
@@ -125,7 +134,7 @@ impl Drop for Running {
 }
 
 /// Runs a scenario on a stage; an error if it found something.
-pub fn judge(name: &str) -> Result<(), libtest_mimic::Failed> {
+pub fn judge(name: &str) -> Result<Completion, libtest_mimic::Failed> {
     let seconds = std::env::var("OWNERDEAD_CHAOS_SECONDS").unwrap_or_else(|_| "2".into());
     let seconds: f64 = seconds.parse().map_err(|_| format!("OWNERDEAD_CHAOS_SECONDS={seconds:?}: expected seconds"))?;
     let seed = match std::env::var("OWNERDEAD_SEED") {
@@ -146,6 +155,16 @@ pub fn judge(name: &str) -> Result<(), libtest_mimic::Failed> {
     if heard.kills >= 100 && heard.inside() * 10 < heard.kills * 3 {
         findings.push(format!("only {} of {} kills fell inside an operation", heard.inside(), heard.kills));
     }
+    for (part, why) in &heard.not_run {
+        println!("{name}: not run: {part}: {why}");
+        emit(&format!("{name}: {part}"), State::NotRun, &Heard::default(), 0, 0.0, why);
+    }
+    if heard.cases == 0 && findings.is_empty() && !heard.not_run.is_empty() {
+        let why = heard.not_run.iter().map(|(part, why)| format!("{part}: {why}")).collect::<Vec<_>>().join("; ");
+        emit(name, State::NotRun, &heard, 0, elapsed, &why);
+        written.not_run(&why);
+        return Ok(Completion::ignored_with(why));
+    }
     written.ended(&heard, &findings);
     let summary = heard.summary();
     let rate = heard.kills as f64 / elapsed;
@@ -154,7 +173,7 @@ pub fn judge(name: &str) -> Result<(), libtest_mimic::Failed> {
     let detail = if findings.is_empty() { summary } else { format!("{}; repeat: {repeat}", findings.join("; ")) };
     emit(name, state, &heard, findings.len() as u64, elapsed, &detail);
     if findings.is_empty() {
-        return Ok(());
+        return Ok(Completion::Completed);
     }
     Err(format!("{}\nto repeat it: {repeat}", findings.join("\n")).into())
 }
@@ -190,7 +209,8 @@ fn listen(name: &str, seconds: f64, seed: u64, started: Instant, written: &mut W
         emit(name, State::Running, heard, heard.findings.len() as u64, started.elapsed().as_secs_f64(), "");
         written.goes_on(heard, seconds);
     }) {
-        heard.findings.push(format!("hang: the stage was still running {GRACE:?} after its time"));
+        let doing = crate::stage::family(stage.0.id());
+        heard.findings.push(format!("hang: the stage was still running {GRACE:?} after its time; {doing}"));
     }
     Ok(heard)
 }

@@ -20,9 +20,10 @@ pub enum Phase {
     Holding,
     Repairing,
     Unlocking,
+    Leaving,
 }
 
-pub const PHASES: [(Phase, &str); 9] = [
+pub const PHASES: [(Phase, &str); 10] = [
     (Phase::Outside, "outside"),
     (Phase::Attaching, "attaching"),
     (Phase::Opening, "opening"),
@@ -32,6 +33,7 @@ pub const PHASES: [(Phase, &str); 9] = [
     (Phase::Holding, "holding"),
     (Phase::Repairing, "repairing"),
     (Phase::Unlocking, "unlocking"),
+    (Phase::Leaving, "leaving"),
 ];
 
 /// The stamps of one victim, or of all of them together. SeqCst throughout: what is under test must not lean on it, and it is

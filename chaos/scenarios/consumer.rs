@@ -1,10 +1,10 @@
 //! A consumer is killed while it reads. Nothing is lost, and nothing that it had committed as read comes again.
 
 use super::{kind, many_slots, number, payload};
-use crate::stage::{HANG, Stage};
+use crate::stage::{Stage, hang};
 use crate::stamps::{Phase, Stamps, Word, shared};
 use ownerdead::harness::oracle::{Records, Violation};
-use ownerdead::owner::SeatState;
+use ownerdead::owner::{Attachment, SeatState};
 use ownerdead::ring::spsc::{Config, Consumer, Producer, PushTimeoutError, Ring, TryPushError};
 use ownerdead::sync::time::now;
 use rand::RngExt;
@@ -23,12 +23,14 @@ pub fn run(stage: &mut Stage) {
     let ring = Ring::memfd(&many_slots(), &Config::new(4096).wipe(stage.rng.random())).expect("a ring");
     let stamps = &shared(1)[0];
     let me = ring.attach().expect("a free slot");
+    stage.watch(&[("ring", ring.segment())]);
     let mut writer = Writer { producer: ring.producer(&me).expect("a vacant seat").into_inner(), next: 1 };
     while stage.goes_on() {
         stamps.reset();
         let before = ring.status().consumer;
         let died = matches!(before.state, SeatState::Dead(_));
-        let mut victim = stage.spawn(|| read(&ring, stamps, died, before.generation + u64::from(died)));
+        let mut victim =
+            stage.spawn("consumer", stamps, || read(&ring, stamps, died, before.generation + u64::from(died)));
         stage.wait_for("a consumer to run", || stamps.started());
         let instant = stage.instant(Duration::from_micros(900));
         while now() < instant {
@@ -116,6 +118,46 @@ fn judge(stamps: &Stamps, seen: &Seen<'_>, kind: u32, bytes: &[u8]) -> u64 {
     found
 }
 
+/// A consumer that has read all is killed asleep, for `kill_in_a_system_call`.
+pub(super) struct Slept {
+    ring: Ring,
+    writer: Writer,
+    stamps: &'static Stamps,
+    _me: Attachment,
+}
+
+impl Slept {
+    pub(super) fn new(stage: &mut Stage) -> Self {
+        let ring = Ring::memfd(&many_slots(), &Config::new(512).wipe(stage.rng.random())).expect("a ring");
+        let me = ring.attach().expect("a free slot");
+        let writer = Writer { producer: ring.producer(&me).expect("a vacant seat").into_inner(), next: 1 };
+        Self { ring, writer, stamps: &shared(1)[0], _me: me }
+    }
+
+    /// It sleeps for a record, and is killed before there is one, or when it is about to wake.
+    pub(super) fn round(&mut self, stage: &mut Stage) {
+        let Self { ring, writer, stamps, .. } = self;
+        stage.watch(&[("ring", ring.segment())]);
+        stamps.reset();
+        let before = ring.status().consumer;
+        let died = matches!(before.state, SeatState::Dead(_));
+        let generation = before.generation + u64::from(died);
+        let mut victim = stage.spawn("consumer", stamps, || read(ring, stamps, died, generation));
+        // It sleeps only in some of the ways to read.
+        let asleep = || stamps.phase() == "popping" && victim.sleeps();
+        stage.nudge_until("a consumer to sleep", asleep, |stage| writer.fill(stage));
+        if stage.rng.random_bool(0.5) {
+            writer.fill(stage);
+            stage.pause(Duration::from_micros(60));
+        }
+        let since = stage.kill(&mut victim, stamps);
+        stage.hear(stamps, &COMPLAINTS);
+        writer.until_died(stage);
+        stage.recovered(since);
+        stage.cases += 1;
+    }
+}
+
 /// The survivor: writes.
 struct Writer {
     producer: Producer,
@@ -136,9 +178,10 @@ impl Writer {
 
     fn until_died(&mut self, stage: &mut Stage) {
         loop {
-            match self.producer.push_timeout(kind(self.next), payload(self.next), HANG) {
+            match self.producer.push_timeout(kind(self.next), payload(self.next), hang()) {
                 Ok(()) => self.next += 1,
                 Err(PushTimeoutError::ConsumerDied) => return,
+                Err(PushTimeoutError::TimedOut) => return stage.hangs("the consumer's death was not told to a writer"),
                 Err(error) => return stage.finding(&format!("after the consumer's death: {error}")),
             }
         }

@@ -18,6 +18,7 @@ pub fn run(stage: &mut Stage) {
         a_waiter(stage, stamps);
         // A new one each time: one that stays locked is of no more use.
         let mutex = FutexMutex::memfd(&Options::new(), ZERO).expect("a mutex");
+        stage.watch(&[("mutex", mutex.segment())]);
         let (mut victim, mut other) = two_workers(stage, &mutex, stamps);
         let [dead, alive] = [&stamps[0], &stamps[1]];
         stage.wait_for("two to go through the lock", || dead.ended.get() > 0 && alive.ended.get() > 0);
@@ -54,7 +55,7 @@ fn two_workers(stage: &mut Stage, mutex: &FutexMutex<Pair>, stamps: &'static [St
         stamps.reset();
         stamps.begun.set(0);
         stamps.ended.set(0);
-        stage.spawn(|| work(mutex, stamps))
+        stage.spawn("locker", stamps, || work(mutex, stamps))
     };
     (start(&stamps[0]), start(&stamps[1]))
 }
@@ -62,6 +63,7 @@ fn two_workers(stage: &mut Stage, mutex: &FutexMutex<Pair>, stamps: &'static [St
 /// One of two that wait is killed; the other goes on when the lock is free.
 fn a_waiter(stage: &mut Stage, stamps: &'static [Stamps]) {
     let mutex = FutexMutex::memfd(&Options::new(), ZERO).expect("a mutex");
+    stage.watch(&[("mutex", mutex.segment())]);
     let guard = mutex.lock();
     let (mut victim, mut other) = two_workers(stage, &mutex, stamps);
     stage.wait_for("two to wait for the lock", || stamps.iter().all(|stamps| stamps.phase() == "locking"));

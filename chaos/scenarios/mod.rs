@@ -1,12 +1,20 @@
 //! The scenarios.
 
+mod asleep;
 mod consumer;
+mod crew;
+pub mod ends;
+mod foreign;
 mod futex_mutex;
 mod holder;
+mod memory;
 mod pause;
 mod producer;
 mod recovery;
+mod several;
+mod slow;
 mod waiter;
+mod wiping;
 
 use crate::stage::Stage;
 use ownerdead::segment::Options;
@@ -14,7 +22,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 7] = [
+pub const ALL: [(&str, Scenario); 14] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -22,6 +30,13 @@ pub const ALL: [(&str, Scenario); 7] = [
     ("kill_beside_a_futex_mutex", futex_mutex::run),
     ("kill_during_recovery", recovery::run),
     ("pause_everyone_in_turn", pause::run),
+    ("kill_several_at_once", several::at_once),
+    ("stop_and_kill_at_random", several::storm),
+    ("kill_in_a_system_call", asleep::run),
+    ("end_in_other_ways", ends::run),
+    ("unmap_a_foreign_robust_mutex", foreign::run),
+    ("run_out_of_memory", memory::run),
+    ("work_on_a_slow_machine", slow::run),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.

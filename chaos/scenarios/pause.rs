@@ -1,7 +1,7 @@
 //! Everyone is stopped in turn, and keeps what it holds, however long; then it goes on, or is killed where it stands.
 
 use super::{Pair, ZERO};
-use crate::stage::{HANG, Stage};
+use crate::stage::{Stage, hang};
 use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::lock::{LockTimeoutError, RobustMutex, TryLockError};
 use ownerdead::owner::Attachment;
@@ -38,10 +38,15 @@ fn stand(stamps: &Stamps) {
 }
 
 /// Stops a victim where it stands, looks at what `others` get, and lets it go on or kills it. Whether it was killed.
-fn stopped(stage: &mut Stage, stamps: &Stamps, victim: impl FnOnce(), mut others: impl FnMut(&mut Stage)) -> bool {
+fn stopped(
+    stage: &mut Stage,
+    stamps: &'static Stamps,
+    victim: impl FnOnce(),
+    mut others: impl FnMut(&mut Stage),
+) -> bool {
     stamps.enter(Phase::Outside);
     stamps.signal.set(0);
-    let mut victim = stage.spawn(victim);
+    let mut victim = stage.spawn("victim", stamps, victim);
     if !stage.wait_for("a victim to stand still", || stamps.signal.get() == HERE) {
         return true;
     }
@@ -70,8 +75,9 @@ fn ring() -> (Ring, Attachment) {
     (ring, me)
 }
 
-fn stop_a_producer(stage: &mut Stage, stamps: &Stamps) {
+fn stop_a_producer(stage: &mut Stage, stamps: &'static Stamps) {
     let (ring, me) = ring();
+    stage.watch(&[("ring", ring.segment())]);
     let mut consumer = ring.consumer(&me).expect("a vacant seat").into_inner();
     let mut bytes = Vec::new();
     let write = || {
@@ -98,8 +104,9 @@ fn stop_a_producer(stage: &mut Stage, stamps: &Stamps) {
     stage.expect(opened == Ok(died), || format!("after the pause the seat is {opened:?}, expected {died}"));
 }
 
-fn stop_a_consumer(stage: &mut Stage, stamps: &Stamps) {
+fn stop_a_consumer(stage: &mut Stage, stamps: &'static Stamps) {
     let (ring, me) = ring();
+    stage.watch(&[("ring", ring.segment())]);
     let mut producer = ring.producer(&me).expect("a vacant seat").into_inner();
     let mut number = 0;
     while producer.try_push(number, b"data").is_ok() {
@@ -132,8 +139,9 @@ fn stop_a_consumer(stage: &mut Stage, stamps: &Stamps) {
     stage.expect(first == expected, || format!("after the pause: {first:?}, expected {expected:?}"));
 }
 
-fn stop_a_holder(stage: &mut Stage, stamps: &Stamps) {
+fn stop_a_holder(stage: &mut Stage, stamps: &'static Stamps) {
     let mutex = RobustMutex::memfd(&Options::new().slots(4), ZERO).expect("a mutex");
+    stage.watch(&[("mutex", mutex.segment())]);
     let me = mutex.attach().expect("a free slot");
     let hold = || {
         let me = mutex.attach().expect("a free slot");
@@ -154,7 +162,7 @@ fn stop_a_holder(stage: &mut Stage, stamps: &Stamps) {
 }
 
 fn after(stage: &mut Stage, mutex: &RobustMutex<Pair>, me: &Attachment, died: bool) {
-    match mutex.lock_timeout(me, HANG) {
+    match mutex.lock_timeout(me, hang()) {
         Ok(guard) => {
             let Pair { left, right } = *guard;
             stage.expect(!died && left == right, || format!("a plain guard: died {died}, {left} and {right}"));
@@ -168,15 +176,16 @@ fn after(stage: &mut Stage, mutex: &RobustMutex<Pair>, me: &Attachment, died: bo
 }
 
 /// A sleeper is stopped while it waits; the lock goes round it, and it gets it when it goes on.
-fn stop_a_waiter(stage: &mut Stage, stamps: &Stamps) {
+fn stop_a_waiter(stage: &mut Stage, stamps: &'static Stamps) {
     let mutex = RobustMutex::memfd(&Options::new().slots(4), ZERO).expect("a mutex");
+    stage.watch(&[("mutex", mutex.segment())]);
     let me = mutex.attach().expect("a free slot");
     let mut guard = Some(mutex.lock(&me).expect("a free lock"));
     let wait = || {
         let me = mutex.attach().expect("a free slot");
         stamps.enter(Phase::Locking);
         stamps.signal.set(HERE);
-        match mutex.lock_timeout(&me, HANG) {
+        match mutex.lock_timeout(&me, hang()) {
             Ok(mut guard) => {
                 guard.left += 1;
                 guard.right += 1;
@@ -188,7 +197,7 @@ fn stop_a_waiter(stage: &mut Stage, stamps: &Stamps) {
     stopped(stage, stamps, wait, |stage| {
         drop(guard.take());
         // It may have been woken and stopped before it took the lock, or not have slept at all: either way it holds nothing.
-        let free = mutex.lock_timeout(&me, HANG).is_ok();
+        let free = mutex.lock_timeout(&me, hang()).is_ok();
         stage.expect(free, || "a paused waiter holds the lock up".into());
     });
     after(stage, &mutex, &me, false);

@@ -1,10 +1,10 @@
 //! A producer is killed while it writes. All that it committed arrives, in order and whole; nothing else does.
 
 use super::{kind, many_slots, number, payload};
-use crate::stage::{HANG, Stage};
+use crate::stage::{Stage, hang};
 use crate::stamps::{Phase, Stamps, Word, shared};
 use ownerdead::harness::oracle::Records;
-use ownerdead::owner::SeatState;
+use ownerdead::owner::{Attachment, SeatState};
 use ownerdead::ring::spsc::{Config, Consumer, Opened, PopTimeoutError, Producer, Ring, TryPopError};
 use ownerdead::sync::time::now;
 use rand::RngExt;
@@ -23,6 +23,7 @@ pub fn run(stage: &mut Stage) {
     let ring = Ring::memfd(&many_slots(), &Config::new(4096).wipe(stage.rng.random())).expect("a ring");
     let stamps = &shared(1)[0];
     let me = ring.attach().expect("a free slot");
+    stage.watch(&[("ring", ring.segment())]);
     let records = Records::new([&stamps.begun, &stamps.ended], Default::default());
     let mut reader =
         Reader { consumer: ring.consumer(&me).expect("a vacant seat").into_inner(), records, bytes: Vec::new() };
@@ -34,7 +35,8 @@ pub fn run(stage: &mut Stage) {
         stamps.generation.set(0);
         let before = ring.status().producer;
         let died = matches!(before.state, SeatState::Dead(_));
-        let mut victim = stage.spawn(|| write(&ring, stamps, died, before.generation + u64::from(died)));
+        let mut victim =
+            stage.spawn("producer", stamps, || write(&ring, stamps, died, before.generation + u64::from(died)));
         if round.is_multiple_of(50) {
             // This one may leave in peace.
             stage.wait_for("a producer to push", || {
@@ -62,12 +64,8 @@ pub fn run(stage: &mut Stage) {
             reader.until_died(stage);
             stage.recovered(since);
         }
-        stage.hold(reader.records.all_arrived());
+        reader.bury(stage, stamps);
         stage.cases += 1;
-        let last = reader.records.last.get();
-        // The next victim goes on after what arrived.
-        stamps.begun.set(last);
-        stamps.ended.set(last);
     }
 }
 
@@ -122,6 +120,50 @@ fn push(producer: &mut Producer, stamps: &Stamps, next: u64) -> u64 {
     }
 }
 
+/// A producer that fills the ring is killed asleep, for `kill_in_a_system_call`.
+pub(super) struct Slept {
+    ring: Ring,
+    reader: Reader,
+    stamps: &'static Stamps,
+    _me: Attachment,
+}
+
+impl Slept {
+    pub(super) fn new(stage: &mut Stage) -> Self {
+        let ring = Ring::memfd(&many_slots(), &Config::new(512).wipe(stage.rng.random())).expect("a ring");
+        let stamps = &shared(1)[0];
+        let me = ring.attach().expect("a free slot");
+        let records = Records::new([&stamps.begun, &stamps.ended], Default::default());
+        let consumer = ring.consumer(&me).expect("a vacant seat").into_inner();
+        Self { ring, reader: Reader { consumer, records, bytes: Vec::new() }, stamps, _me: me }
+    }
+
+    /// It sleeps for room, and is killed before there is some, or when it is about to wake.
+    pub(super) fn round(&mut self, stage: &mut Stage) {
+        let Self { ring, reader, stamps, .. } = self;
+        stage.watch(&[("ring", ring.segment())]);
+        stamps.reset();
+        stamps.signal.set(0);
+        let before = ring.status().producer;
+        let died = matches!(before.state, SeatState::Dead(_));
+        let generation = before.generation + u64::from(died);
+        let mut victim = stage.spawn("producer", stamps, || write(ring, stamps, died, generation));
+        // It sleeps only in some of the ways to push.
+        let asleep = || stamps.phase() == "pushing" && victim.sleeps();
+        stage.nudge_until("a producer to sleep", asleep, |stage| _ = reader.drain(stage));
+        if stage.rng.random_bool(0.5) {
+            reader.drain(stage);
+            stage.pause(Duration::from_micros(60));
+        }
+        let since = stage.kill(&mut victim, stamps);
+        stage.hear(stamps, &COMPLAINTS);
+        reader.until_died(stage);
+        stage.recovered(since);
+        reader.bury(stage, stamps);
+        stage.cases += 1;
+    }
+}
+
 /// The survivor: reads, and knows what is due.
 struct Reader {
     consumer: Consumer,
@@ -147,12 +189,21 @@ impl Reader {
 
     fn until_died(&mut self, stage: &mut Stage) {
         loop {
-            match self.consumer.pop_timeout(&mut self.bytes, HANG) {
+            match self.consumer.pop_timeout(&mut self.bytes, hang()) {
                 Ok(kind) => self.judge(stage, kind),
                 Err(PopTimeoutError::ProducerDied) => return,
+                Err(PopTimeoutError::TimedOut) => return stage.hangs("the producer's death was not told to a reader"),
                 Err(error) => return stage.finding(&format!("after the producer's death: {error}")),
             }
         }
+    }
+
+    /// All has arrived, and the next victim goes on after that.
+    fn bury(&self, stage: &mut Stage, stamps: &Stamps) {
+        stage.hold(self.records.all_arrived());
+        let last = self.records.last.get();
+        stamps.begun.set(last);
+        stamps.ended.set(last);
     }
 
     fn judge(&mut self, stage: &mut Stage, kind: u32) {

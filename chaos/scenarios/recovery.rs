@@ -1,7 +1,8 @@
 //! One dies while it recovers from another's death: of a lock holder, and of a producer whose seat it takes over.
 
+use super::wiping::Wiping;
 use super::{Pair, ZERO, kind, many_slots, number, payload};
-use crate::stage::{Aim, HANG, Stage, Victim};
+use crate::stage::{Aim, Stage, Victim, hang};
 use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::lock::{LockTimeoutError, RobustMutex};
 use ownerdead::owner::{Attachment, SeatState};
@@ -16,8 +17,8 @@ const COMPLAINTS: [&str; 3] = [
 ];
 
 /// Signals of a victim: it has attached, and it has done all.
-const READY: u64 = 1;
-const DONE: u64 = 2;
+pub(super) const READY: u64 = 1;
+pub(super) const DONE: u64 = 2;
 
 /// Rings whose seats one victim takes over, one after the other: one take-over alone would hardly ever be hit.
 const RINGS: usize = 24;
@@ -50,9 +51,13 @@ pub fn run(stage: &mut Stage) {
     let mutex = RobustMutex::memfd(&many_slots(), ZERO).expect("a mutex");
     let stamps = shared(2);
     let me = mutex.attach().expect("a free slot");
+    stage.watch(&[("mutex", mutex.segment())]);
     let mut rings: Vec<Watched> = (0..RINGS).map(|_| Watched::new()).collect();
     let (mut aim, mut aim_at_repair) = (Aim::new(), Aim::new());
+    let mut wiping = Wiping::new();
     while stage.goes_on() {
+        wiping.round(stage);
+        stage.watch(&[("mutex", mutex.segment())]);
         repair_of_a_lock(stage, &mutex, &me, &mut aim_at_repair, &stamps[0]);
         let stamps = &stamps[1];
         stamps.reset();
@@ -61,7 +66,7 @@ pub fn run(stage: &mut Stage) {
         for watched in &mut rings {
             watched.before = watched.ring.status().producer;
         }
-        let mut victim = stage.spawn(|| take_over(&rings, stamps));
+        let mut victim = stage.spawn("taker", stamps, || take_over(&rings, stamps));
         let since = kill_at_work(stage, &mut victim, &mut aim, stamps);
         stage.hear(stamps, &COMPLAINTS);
         // The victim has pushed to so many of them for sure.
@@ -75,7 +80,7 @@ pub fn run(stage: &mut Stage) {
 }
 
 /// Kills a victim that waits to begin, as near to what it does as can be. The time just before the kill.
-fn kill_at_work(stage: &mut Stage, victim: &mut Victim, aim: &mut Aim, stamps: &Stamps) -> Duration {
+pub(super) fn kill_at_work(stage: &mut Stage, victim: &mut Victim, aim: &mut Aim, stamps: &Stamps) -> Duration {
     stage.wait_for("a victim to attach", || stamps.signal.get() == READY);
     stage.aim(aim, stamps);
     let since = stage.kill(victim, stamps);
@@ -96,7 +101,7 @@ fn judge(stage: &mut Stage, watched: &mut Watched, pushed: bool) {
     // With a vacant seat nobody has pushed.
     let mut over = after.state == SeatState::Vacant;
     while !over {
-        match watched.consumer.pop_timeout(&mut bytes, HANG) {
+        match watched.consumer.pop_timeout(&mut bytes, hang()) {
             Ok(kind) => {
                 let due = watched.due;
                 let found = number(kind, due);
@@ -140,10 +145,16 @@ fn take_over(rings: &[Watched], stamps: &Stamps) {
 }
 
 /// A holder is killed; one who repairs is killed while it does; the next must be told again, unless all was consistent.
-fn repair_of_a_lock(stage: &mut Stage, mutex: &RobustMutex<Pair>, me: &Attachment, aim: &mut Aim, stamps: &Stamps) {
+fn repair_of_a_lock(
+    stage: &mut Stage,
+    mutex: &RobustMutex<Pair>,
+    me: &Attachment,
+    aim: &mut Aim,
+    stamps: &'static Stamps,
+) {
     stamps.reset();
     stamps.signal.set(0);
-    let mut holder = stage.spawn(|| {
+    let mut holder = stage.spawn("holder", stamps, || {
         let me = mutex.attach().expect("a free slot");
         stamps.enter(Phase::Locking);
         let mut guard = mutex.lock(&me).expect("the last one left it consistent");
@@ -160,11 +171,11 @@ fn repair_of_a_lock(stage: &mut Stage, mutex: &RobustMutex<Pair>, me: &Attachmen
     stage.kill(&mut holder, stamps);
     stamps.reset();
     stamps.signal.set(0);
-    let mut repairer = stage.spawn(|| repair(mutex, stamps));
+    let mut repairer = stage.spawn("repairer", stamps, || repair(mutex, stamps));
     let since = kill_at_work(stage, &mut repairer, aim, stamps);
     stage.hear(stamps, &COMPLAINTS);
     let consistent = stamps.signal.get() == DONE;
-    match mutex.lock_timeout(me, HANG) {
+    match mutex.lock_timeout(me, hang()) {
         Ok(guard) => {
             let Pair { left, right } = *guard;
             stage.expect(consistent, || "a lock that was not marked consistent came without a word".into());
@@ -188,7 +199,7 @@ fn repair(mutex: &RobustMutex<Pair>, stamps: &Stamps) {
     stamps.signal.set(READY);
     stamps.wait_to_begin();
     stamps.enter(Phase::Locking);
-    match mutex.lock_timeout(&me, HANG) {
+    match mutex.lock_timeout(&me, hang()) {
         Ok(_) => stamps.complain(1, 0, 1),
         Err(LockTimeoutError::OwnerDied(died)) => {
             stamps.enter(Phase::Repairing);

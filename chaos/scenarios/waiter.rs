@@ -1,7 +1,7 @@
 //! Those who wait for a lock are killed while they sleep, around the unlock too, and so is the holder. Nobody sleeps on.
 
 use super::{Pair, ZERO, many_slots};
-use crate::stage::{HANG, Stage};
+use crate::stage::{Stage, hang};
 use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::lock::{LockError, LockTimeoutError, RobustMutex};
 use ownerdead::sync::time::now;
@@ -14,6 +14,7 @@ const COMPLAINTS: [&str; 1] = ["lock gave an error"];
 pub fn run(stage: &mut Stage) {
     let mutex = RobustMutex::memfd(&many_slots(), ZERO).expect("a mutex");
     let stamps = shared(WAITERS + 1);
+    stage.watch(&[("mutex", mutex.segment())]);
     let me = mutex.attach().expect("a free slot");
     while stage.goes_on() {
         for stamps in stamps {
@@ -23,13 +24,13 @@ pub fn run(stage: &mut Stage) {
         let by_death = stage.rng.random_bool(0.5);
         let holder_stamps = &stamps[WAITERS];
         // The holder is the stage, which unlocks, or a victim, which is killed.
-        let mut holder = by_death.then(|| stage.spawn(|| hold(&mutex, holder_stamps)));
+        let mut holder = by_death.then(|| stage.spawn("holder", holder_stamps, || hold(&mutex, holder_stamps)));
         let guard = match &holder {
             Some(_) => {
                 stage.wait_for("a holder to lock", || holder_stamps.signal.get() == 1);
                 None
             }
-            None => match mutex.lock_timeout(&me, HANG) {
+            None => match mutex.lock_timeout(&me, hang()) {
                 Ok(guard) => Some(guard),
                 Err(LockTimeoutError::OwnerDied(died)) => {
                     let mut guard = died.into_guard();
@@ -39,7 +40,8 @@ pub fn run(stage: &mut Stage) {
                 Err(error) => return stage.finding(&format!("the stage could not lock: {error}")),
             },
         };
-        let mut waiters: Vec<_> = stamps[..WAITERS].iter().map(|stamps| stage.spawn(|| wait(&mutex, stamps))).collect();
+        let mut waiters: Vec<_> =
+            stamps[..WAITERS].iter().map(|stamps| stage.spawn("waiter", stamps, || wait(&mutex, stamps))).collect();
         stage.wait_for("waiters to lock", || stamps[..WAITERS].iter().all(|stamps| stamps.signal.get() >= 1));
         stage.pause(Duration::from_micros(120));
         let (first, second) = (stage.rng.random_range(0..WAITERS), stage.rng.random_range(0..WAITERS));

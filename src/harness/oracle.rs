@@ -234,6 +234,15 @@ impl<F: Fact> Exclusion<F> {
         if changing != 0 { Err(Violation::NotTold) } else { Ok(()) }
     }
 
+    /// `who` has the lock still, and is about to leave: whoever came in since did so beside it, told of a death or not.
+    ///
+    /// # Errors
+    /// [`Violation::TwoInside`].
+    pub fn alone(&self, who: u64) -> Result<(), Violation> {
+        let other = self.inside.get();
+        if other == who { Ok(()) } else { Err(Violation::TwoInside { other }) }
+    }
+
     /// The holder begins to change what the lock guards: should it die, that must be told.
     pub fn change(&self) {
         self.changing.set(1);
@@ -314,7 +323,10 @@ mod tests {
         let lock: Exclusion<Cell<u64>> = Exclusion::default();
         assert_eq!(lock.enter(1, false), Ok(()));
         assert_eq!(lock.enter(2, false), Err(Violation::TwoInside { other: 1 }));
+        // Told of a death that was none: only the one who was inside can tell.
+        assert_eq!(lock.alone(2), Ok(()));
         assert_eq!(lock.enter(3, true), Ok(()));
+        assert_eq!(lock.alone(2), Err(Violation::TwoInside { other: 3 }));
         lock.change();
         lock.inside.set(0);
         assert_eq!(lock.enter(4, false), Err(Violation::NotTold));
