@@ -9,6 +9,8 @@ use std::path::Path;
 pub const ALL: &[(&str, fn())] = &[
     ("every_instruction_that_is_executed_is_decoded", every_instruction_that_is_executed_is_decoded),
     ("a_function_that_is_executed_whole_is_covered_whole", a_function_that_is_executed_whole_is_covered_whole),
+    ("an_address_in_an_instruction_is_told", an_address_in_an_instruction_is_told),
+    ("every_instruction_of_ours_has_a_line", every_instruction_of_ours_has_a_line),
     ("a_failed_assertion_is_a_panic_path", a_failed_assertion_is_a_panic_path),
     ("what_a_panic_path_alone_calls_is_on_it", what_a_panic_path_alone_calls_is_on_it),
     ("a_branch_not_taken_needs_a_reason", a_branch_not_taken_needs_a_reason),
@@ -17,6 +19,8 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_table_of_jumps_is_no_code_and_its_targets_are", a_table_of_jumps_is_no_code_and_its_targets_are),
     ("what_is_called_by_a_jump_or_a_pointer_is_followed", what_is_called_by_a_jump_or_a_pointer_is_followed),
     ("what_gives_up_a_guard_after_a_panic_is_unwinding", what_gives_up_a_guard_after_a_panic_is_unwinding),
+    ("what_nothing_goes_to_is_told_from_data_and_padding", what_nothing_goes_to_is_told_from_data_and_padding),
+    ("what_ends_the_process_is_no_way_back", what_ends_the_process_is_no_way_back),
     ("deaths_are_counted_by_line_of_source", deaths_are_counted_by_line_of_source),
     ("the_kernels_own_code_has_a_name", the_kernels_own_code_has_a_name),
 ];
@@ -88,6 +92,26 @@ fn a_function_that_is_executed_whole_is_covered_whole() {
     assert!(coverage.passed());
 }
 
+fn an_address_in_an_instruction_is_told() {
+    let mut case = Case::of("straight");
+    let root = case.steps.root.clone();
+    let longer = (1..16).map(|more| Address::new(root.module().clone(), root.offset() + more));
+    let inside = longer.clone().find(|address| !case.functions.instructions.contains_key(address)).unwrap();
+    case.steps.executed.insert(inside.clone());
+    let coverage = case.coverage("");
+    assert_eq!(coverage.undecoded, [inside]);
+    assert!(!coverage.passed());
+}
+
+/// Those too that the compiler has added, and gives no line.
+fn every_instruction_of_ours_has_a_line() {
+    for name in ["straight", "branch"] {
+        let case = Case::of(name);
+        let mut instructions = case.functions.instructions.values();
+        assert!(instructions.all(|found| found.padding || found.source.is_some()), "{:#?}", case.functions);
+    }
+}
+
 fn a_failed_assertion_is_a_panic_path() {
     let coverage = Case::of("checked").coverage("");
     assert!(coverage.covered < coverage.total);
@@ -116,6 +140,8 @@ fn a_branch_not_taken_needs_a_reason() {
     assert!(without.iter().any(|uncovered| uncovered.source.line as usize == line), "{coverage:#?}");
     assert!(without.iter().all(|uncovered| uncovered.source.function.ends_with("known::branch")), "{coverage:#?}");
     assert!(!coverage.passed());
+    let coverage = case.coverage("tests/code/known.rs\tno line\tit does not fit\n");
+    assert!(coverage.unexplained() > 0 && coverage.unused.len() == 1, "{coverage:#?}");
     let coverage = case.coverage("tests/code/known.rs\tblack_box(value)\tno input is as large\n");
     assert_eq!(coverage.unexplained(), 0, "{coverage:#?}");
     assert!(coverage.passed());
@@ -170,6 +196,27 @@ fn what_gives_up_a_guard_after_a_panic_is_unwinding() {
         let unwinding = Some(Reason::Proved(Unreached::Unwinding));
         assert!(coverage.uncovered.iter().any(|found| found.reason == unwinding), "{:#?}", coverage.uncovered);
     }
+}
+
+fn what_nothing_goes_to_is_told_from_data_and_padding() {
+    let case = Case::of("embedded");
+    let coverage = case.coverage("");
+    let nowhere = Some(Reason::Proved(Unreached::Nowhere));
+    let uncovered: Vec<_> = coverage.uncovered.iter().map(|found| (&found.reason, found.instructions)).collect();
+    assert_eq!(uncovered, [(&nowhere, 1)]);
+    let functions = &case.functions.instructions;
+    let data = Address::new(case.steps.root.module().clone(), coverage.uncovered[0].first.offset() + 4);
+    assert!(!functions.contains_key(&data));
+    let executed = case.steps.executed.iter().filter_map(|address| functions.get(address));
+    assert_eq!(executed.filter(|instruction| instruction.padding).count(), 1);
+    assert_eq!(coverage.covered + 1, coverage.total);
+    assert_eq!(coverage.total as usize, functions.values().filter(|instruction| !instruction.padding).count());
+}
+
+fn what_ends_the_process_is_no_way_back() {
+    let coverage = Case::of("ends").coverage("");
+    assert!(coverage.covered < coverage.total);
+    assert_eq!(coverage.unexplained(), 0, "{:#?}", coverage.uncovered);
 }
 
 fn deaths_are_counted_by_line_of_source() {

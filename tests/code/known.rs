@@ -1,6 +1,7 @@
 //! Functions whose machine code is known in kind.
 
 use crate::inlined::scrambled;
+use std::arch::asm;
 use std::hint::black_box;
 
 /// A function with its name, and the inputs that a stage calls it with.
@@ -20,6 +21,8 @@ pub const ALL: &[Case] = &[
     Case { name: "guarded", function: guarded, inputs: &[7] },
     Case { name: "guarded_table", function: guarded_table, inputs: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10] },
     Case { name: "by_pointer", function: by_pointer, inputs: &[7] },
+    Case { name: "embedded", function: embedded, inputs: &[7] },
+    Case { name: "ends", function: ends, inputs: &[7] },
 ];
 
 pub fn case(name: &str) -> &'static Case {
@@ -134,4 +137,24 @@ pub fn by_pointer(value: u64) -> u64 {
 #[inline(never)]
 fn pointed(value: u64) -> u64 {
     black_box(value) / 3
+}
+
+/// An instruction that nothing goes to, two bytes that are none, and one that does nothing.
+#[inline(never)]
+pub fn embedded(value: u64) -> u64 {
+    let mut value = black_box(value);
+    // SAFETY: adds to a register.
+    unsafe { asm!("jmp 2f", "add {0}, 5", ".byte 0x06, 0x06", "2:", "nop", "add {0}, 1", inout(reg) value) };
+    value
+}
+
+/// Ends the process by a function of another module, which does not return, and has the way back behind it.
+#[inline(never)]
+pub fn ends(value: u64) -> u64 {
+    let value = black_box(value);
+    // SAFETY: the call ends the process, and is not made for a small value; then nothing is changed.
+    unsafe {
+        asm!("cmp {0}, 1000", "jb 2f", "call {exit}@PLT", "2:", in(reg) value, exit = sym libc::_exit, clobber_abi("C"));
+    }
+    value
 }

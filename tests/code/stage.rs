@@ -30,7 +30,7 @@ impl Subject for Calls {
     fn attach(&self, _: &Facts) {}
 
     #[inline(never)]
-    fn operation<'s>(&'s self, (): &mut (), facts: &Facts) {
+    fn operation(&self, (): &mut (), facts: &Facts) {
         for &input in self.case.inputs {
             facts.word(0).set((self.case.function)(input));
         }
@@ -38,7 +38,7 @@ impl Subject for Calls {
 
     fn arrive(&self, _: &Facts) {}
 
-    fn recover<'s>(&'s self, (): &mut (), _: &Facts) -> Result<&'static str, Finding> {
+    fn recover(&self, (): &mut (), _: &Facts) -> Result<&'static str, Finding> {
         Ok("nothing to recover")
     }
 }

@@ -9,6 +9,8 @@
 //! | [`Sweep`], by planted death | a breakpoint at the instruction; the victim really dies there, and the kernel walks | keeps the first one honest: both must leave the same bytes at every instruction |
 //! | a campaign | several processes at work, SIGKILL at seeded instants | blocking calls, system calls, peers that live through it |
 //!
+//! With the feature `symbols`, `code` says in which functions and lines the deaths were, and which instructions a sweep has left out.
+//!
 //! **What a sweep cannot see.** Its peers stand still while the victim works: interleavings belong to models and campaigns. Of
 //! what the kernel does for a dead process it knows the exit walk of the robust list alone; other things that end with a
 //! process (file locks, sockets) are gone before the survivor looks, since the victim of a recording has ended too. Memory is what

@@ -73,11 +73,6 @@ impl Body {
         reader.between(&mut found);
         Ok(Self { instructions: found.into_values().collect(), range, pads })
     }
-
-    /// The index of the instruction at exactly this address.
-    pub(super) fn index(&self, at: u64) -> Option<usize> {
-        self.instructions.binary_search_by_key(&at, |instruction| instruction.at).ok()
-    }
 }
 
 struct Reader<'r> {
@@ -196,11 +191,9 @@ impl Reader<'_> {
                     _ => return None,
                 },
             }
-        } else if image.fixed()
-            && instruction.mnemonic() == Mnemonic::Mov
-            && instruction.op1_kind() == OpKind::Immediate32
-        {
-            instruction.immediate32().into()
+        } else if image.fixed() && matches!(instruction.mnemonic(), Mnemonic::Mov | Mnemonic::Push) {
+            let last = instruction.op_count() - 1;
+            instruction.try_immediate(last).ok()?
         } else {
             return None;
         };
@@ -254,7 +247,7 @@ impl Reader<'_> {
 /// What code at `address` is, called or jumped to: a function, or a stub that goes on through a slot.
 fn target(image: &Image, address: u64) -> Target {
     let function = image.function(address);
-    if function.is_none_or(|bounds| bounds.symbol.is_none()) {
+    if image.is_stub(address) {
         let mut at = address;
         while let Some(instruction) = one(image.bytes(at), at) {
             match instruction.mnemonic() {

@@ -29,6 +29,9 @@ const NEVER_RETURN: &[&str] = &[
     "siglongjmp",
 ];
 
+/// Whether a source file is ours.
+type Ours<'o> = dyn Fn(&Path) -> bool + 'o;
+
 /// A line of source that is ours.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source {
@@ -38,7 +41,7 @@ pub struct Source {
     pub operation: Rc<str>,
     /// Its file, relative to the checkout if it lies there.
     pub file: Rc<Path>,
-    /// From 1; 0 for what the compiler has added where no line stands before it.
+    /// From 1.
     pub line: u32,
 }
 
@@ -139,11 +142,11 @@ impl Code {
         node: &Node,
         known: &Known,
         called: Option<Unreached>,
-        (module, ours): (&Arc<str>, &dyn Fn(&Path) -> bool),
+        (module, ours): (&Arc<str>, &Ours<'_>),
         functions: &mut Functions,
     ) -> Result<(), CodeError> {
         let address = |offset| Address::new(module.clone(), offset);
-        let sources = node.body.instructions.iter().map(|instruction| self.source(&address(instruction.at), &ours));
+        let sources = node.body.instructions.iter().map(|instruction| self.source(&address(instruction.at), ours));
         let sources: Vec<_> = sources.collect::<Result<_, _>>()?;
         let name = self.lookup(&address(node.body.range.start))?.pop().map(|outermost| outermost.function);
         if sources.iter().all(Option::is_none) {
@@ -172,26 +175,21 @@ impl Code {
     /// # Errors
     /// As [`Code::lookup`].
     pub fn source(&self, address: &Address, ours: impl Fn(&Path) -> bool) -> Result<Option<Rc<Source>>, CodeError> {
-        let Some(mut source) = self.own_source(address, &ours)? else { return Ok(None) };
-        let start = self.image(address.module())?.function(address.offset()).map_or(0, |bounds| bounds.range.start);
-        let mut before = address.offset();
-        while source.line == 0 && before > start {
-            before -= 1;
-            let there = self.own_source(&Address::new(address.module().clone(), before), &ours)?;
-            source.line = there.filter(|there| there.function == source.function).map_or(0, |there| there.line);
+        let image = self.image(address.module())?;
+        let start = image.function(address.offset()).map_or(address.offset(), |bounds| bounds.range.start);
+        for at in (start..=address.offset()).rev() {
+            let mut frames = image.frames(&Address::new(address.module().clone(), at), &self.checkout)?;
+            // Without a line the file is that of what was inlined there, which is not always that of the function.
+            if frames[0].line.is_none() && frames[0].file.is_some() {
+                continue;
+            }
+            frames.retain(|frame| frame.file.as_deref().is_some_and(&ours));
+            let Some(operation) = frames.last().map(|outermost| outermost.function.clone()) else { return Ok(None) };
+            let innermost = frames.swap_remove(0);
+            let (Some(file), Some(line)) = (innermost.file, innermost.line) else { return Ok(None) };
+            return Ok(Some(Rc::new(Source { function: innermost.function, operation, file, line })));
         }
-        Ok(Some(Rc::new(source)))
-    }
-
-    /// The same, with line 0 if there is none.
-    fn own_source(&self, address: &Address, ours: &dyn Fn(&Path) -> bool) -> Result<Option<Source>, CodeError> {
-        let mut frames = self.lookup(address)?;
-        frames.retain(|frame| frame.file.as_deref().is_some_and(ours));
-        let Some(outermost) = frames.last() else { return Ok(None) };
-        let operation = outermost.function.clone();
-        let innermost = frames.swap_remove(0);
-        let Some(file) = innermost.file else { return Ok(None) };
-        Ok(Some(Source { function: innermost.function, operation, file, line: innermost.line.unwrap_or(0) }))
+        Ok(None)
     }
 }
 
@@ -255,7 +253,8 @@ impl Graph<'_> {
                 .map(|bounds| bounds.range.start)
                 .ok_or_else(|| CodeError::NoFunction { address: Address::new(self.module.clone(), *root) })
         };
-        let starts: BTreeSet<u64> = roots.iter().map(start_of).collect::<Result<_, _>>()?;
+        let roots = roots.iter().filter(|&&root| !self.image.is_stub(root));
+        let starts: BTreeSet<u64> = roots.map(start_of).collect::<Result<_, _>>()?;
         let mut work: Vec<u64> = starts.iter().copied().collect();
         while let Some(entry) = work.pop() {
             let Some(bounds) = self.image.function(entry) else { continue };

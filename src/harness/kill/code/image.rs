@@ -44,6 +44,8 @@ struct Section {
     range: Range<u64>,
     bytes: Range<usize>,
     executable: bool,
+    /// What the linker adds to call functions of other modules.
+    stubs: bool,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,8 @@ pub(super) struct Image {
     bytes: Vec<u8>,
     /// It is loaded at the addresses that it has: not position-independent.
     fixed: bool,
+    /// Pointers stand in its data as the file has it: no relocations with addends say what they are.
+    pointers_in_place: bool,
     sections: Vec<Section>,
     functions: BTreeMap<u64, Bounds>,
     slots: HashMap<u64, Target>,
@@ -65,6 +69,7 @@ impl Image {
             module: module.into(),
             bytes: Vec::new(),
             fixed: false,
+            pointers_in_place: false,
             sections: Vec::new(),
             functions: BTreeMap::new(),
             slots: HashMap::new(),
@@ -77,7 +82,8 @@ impl Image {
         let file = image.parse()?;
         let functions = functions(&file).map_err(|error| image.error(format!(".eh_frame: {error}")))?;
         let (fixed, sections, slots) = (file.kind() == ObjectKind::Executable, sections(&file), slots(&file));
-        Ok(Self { fixed, sections, functions, slots, ..image })
+        let pointers_in_place = fixed || file.section_by_name(".relr.dyn").is_some();
+        Ok(Self { fixed, pointers_in_place, sections, functions, slots, ..image })
     }
 
     fn parse(&self) -> Result<Elf<'_>, CodeError> {
@@ -140,6 +146,11 @@ impl Image {
         self.section(address).is_some_and(|section| !section.executable)
     }
 
+    /// Whether `address` is in what calls functions of other modules.
+    pub(super) fn is_stub(&self, address: u64) -> bool {
+        self.section(address).is_some_and(|section| section.stubs)
+    }
+
     /// What the pointer at `address` will be, once the module is loaded.
     pub(super) fn slot(&self, address: u64) -> Target {
         if let Some(target) = self.slots.get(&address) {
@@ -152,7 +163,8 @@ impl Image {
 
     /// Functions whose address is in the module's data: they may be called without an instruction that names them.
     pub(super) fn in_data(&self) -> BTreeSet<u64> {
-        let words = self.sections.iter().filter(|section| !section.executable).flat_map(|section| {
+        let data = self.sections.iter().filter(|section| self.pointers_in_place && !section.executable);
+        let words = data.flat_map(|section| {
             let bytes = self.bytes.get(section.bytes.clone()).unwrap_or(&[]);
             bytes.chunks_exact(8).filter_map(|bytes| bytes.first_chunk()).map(|bytes| u64::from_le_bytes(*bytes))
         });
@@ -181,6 +193,7 @@ fn sections(file: &Elf<'_>) -> Vec<Section> {
                 range: section.address()..section.address() + section.size(),
                 bytes: start as usize..(start + size) as usize,
                 executable: section.kind() == SectionKind::Text,
+                stubs: section.name().is_ok_and(|name| name.starts_with(".plt")),
             })
         })
         .collect()
