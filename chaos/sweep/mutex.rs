@@ -172,7 +172,7 @@ impl Subject for Robust {
         self.attached()
     }
 
-    fn recover<'s>(&'s self, me: &mut &'static Attachment, facts: &Facts) -> Result<&'static str, Finding> {
+    fn recover(&self, me: &mut &'static Attachment, facts: &Facts) -> Result<&'static str, Finding> {
         match self.mutex.try_lock(me) {
             Ok(guard) => {
                 enters(&guard, facts, false)?;
@@ -196,7 +196,7 @@ impl Subject for Robust {
         }
     }
 
-    fn judge<'s>(&'s self, me: &mut &'static Attachment, facts: &Facts) -> Result<(), Finding> {
+    fn judge(&self, me: &mut &'static Attachment, facts: &Facts) -> Result<(), Finding> {
         match self.mutex.lock_timeout(me, SHORT) {
             Ok(guard) => enters(&guard, facts, false),
             Err(LockTimeoutError::NotRecoverable) if facts.word(GIVEN_UP).get() > 0 => Ok(()),
