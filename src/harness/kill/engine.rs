@@ -452,3 +452,35 @@ fn message(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_more_threads_than_one_is_refused() {
+        // Tests run beside the thread that started them.
+        let error = std::thread::spawn(|| Engine::new(Duration::from_secs(1), false).expect_err("two threads"));
+        let error = error.join().expect("no panic");
+        assert!(matches!(error, EngineError::Threads { found } if found > 1), "{error}");
+        assert!(error.to_string().contains("expected 1"), "{error}");
+    }
+
+    #[test]
+    fn what_a_child_says_arrives_and_is_cut_where_the_board_ends() {
+        let board = Board::new().expect("memory");
+        for text in ["", "torn", &"x".repeat(9999)] {
+            board.say(Kind::Torn as u64, text);
+            assert_eq!(board.text(), text[..text.len().min(8 * (WORDS - TEXT))]);
+        }
+    }
+
+    #[test]
+    fn how_a_process_ended_arrives() {
+        let board = Board::new().expect("memory");
+        for end in [End::Exited(101), End::Signal(9), End::Stopped, End::Hung("futex_wait".into())] {
+            board.end(77, &end);
+            assert_eq!(board.ended(), (77, end));
+        }
+    }
+}

@@ -91,3 +91,31 @@ impl State {
         state
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(words: &[u64]) -> Vec<AtomicU64> {
+        words.iter().map(|&word| AtomicU64::new(word)).collect()
+    }
+
+    #[test]
+    fn a_log_is_read_as_it_was_written() {
+        // Nothing new; a word of the memory; one of the facts, and a walk of one entry.
+        let log = log(&[0x10, 0, 0x11, 1, 3, 33, 0x12, 1 << 16 | 2 << 32, 5, 55, 8]);
+        let recording = Recording::parse(&log, 1, true, 0);
+        let steps: Vec<_> = recording.steps.iter().map(|step| (step.at, step.state)).collect();
+        assert_eq!(steps, [(0x10, 0), (0x11, 1), (0x12, 2)]);
+        let start = State { memory: vec![0; 8].into(), facts: vec![0; 8].into(), walk: Walk::default() };
+        let mut seen = Vec::new();
+        recording.walk_through(&start, |_, state| seen.push((state.memory[3], state.facts[5], state.walk.0.clone())));
+        assert_eq!(seen, [(0, 0, vec![]), (33, 0, vec![]), (33, 55, vec![Entry::At(8)])]);
+    }
+
+    #[test]
+    fn a_log_that_was_cut_off_gives_what_is_whole_of_it() {
+        let recording = Recording::parse(&log(&[0x10, 0, 0x11]), 1, false, 0);
+        assert_eq!((recording.steps.len(), recording.whole), (1, false));
+    }
+}

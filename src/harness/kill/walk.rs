@@ -239,3 +239,51 @@ impl Drop for Walker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TID: u32 = 4711;
+
+    #[test]
+    fn words_of_the_dead_are_marked_and_keep_their_waiters() {
+        let word = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+        let mut image = [word(TID, TID | WAITERS), word(TID + 1, 0), word(TID, 7)];
+        // In any halves; the second word is another one's.
+        Walk([0, 4, 8, 16].map(Entry::At).to_vec()).apply(&mut image, TID);
+        assert_eq!(image, [word(OWNER_DIED, OWNER_DIED | WAITERS), word(TID + 1, 0), word(OWNER_DIED, 7)]);
+    }
+
+    #[test]
+    fn a_walk_goes_past_other_memory_and_ends_at_a_fault() {
+        let mut image = [u64::from(TID); 2];
+        Walk(vec![Entry::Elsewhere, Entry::At(0), Entry::Fault, Entry::At(8)]).apply(&mut image, TID);
+        assert_eq!(image, [u64::from(OWNER_DIED), u64::from(TID)]);
+    }
+
+    #[test]
+    fn entries_come_out_as_they_went_in() {
+        for entry in [Entry::At(0), Entry::At(4092), Entry::Elsewhere, Entry::Fault] {
+            assert_eq!(Entry::unpack(entry.pack()), entry);
+        }
+    }
+
+    #[test]
+    fn a_mapping_is_read_from_its_line() {
+        let line = b"7f1c0000-7f1c2000 rw-s 00001000 00:1b 42        /dev/shm/a name";
+        let mapping = Mapping::parse(line).expect("a mapping");
+        assert_eq!((mapping.start, mapping.end, mapping.offset), (0x7f1c_0000, 0x7f1c_2000, 0x1000));
+        assert_eq!((mapping.writable, mapping.id), (true, (libc::makedev(0, 0x1b), 42)));
+        assert!(Mapping::parse(b"").is_none());
+    }
+
+    #[test]
+    fn this_threads_list_is_read_once_and_then_is_as_it_was() {
+        let memory = Memory::zeroed(8).expect("memory");
+        let mut walker = Walker::new(&memory);
+        walker.open().expect("this process's memory");
+        assert_eq!(walker.changed(), Some(&[][..]), "no robust mutex is held");
+        assert_eq!(walker.changed(), None);
+    }
+}
