@@ -116,6 +116,12 @@ fn differs(toy: &Toy) {
     toy.set(INDEX, 1);
 }
 
+/// The same instructions in every process, and other values.
+#[inline(never)]
+fn writes_otherwise(toy: &Toy) {
+    toy.set(PAYLOAD, u64::from(std::process::id() % 2));
+}
+
 #[inline(never)]
 fn locks_and_unlocks(toy: &Toy) {
     // SAFETY: an initialised mutex, which stays where it is.
@@ -158,7 +164,7 @@ fn glibcs() -> Toy {
 /// A sweep of a toy, and what must come of it.
 type Check = (&'static str, fn() -> Toy, fn(Sweep<'_, Toy>) -> Sweep<'_, Toy>, fn(&SweepReport) -> bool);
 
-const CHECKS: [Check; 11] = [
+const CHECKS: [Check; 12] = [
     (
         "a_right_order_has_three_states_and_no_finding",
         || toy(payload_first, read),
@@ -242,6 +248,14 @@ const CHECKS: [Check; 11] = [
         || toy(differs, read_any),
         |sweep| sweep,
         |report| !report.disagreements.is_empty() && report.found.is_empty(),
+    ),
+    (
+        "memory_that_is_not_the_images_is_a_disagreement",
+        || toy(writes_otherwise, read_any),
+        |sweep| sweep,
+        |report| {
+            report.disagreements.iter().all(|text| text.contains("the image has")) && !report.disagreements.is_empty()
+        },
     ),
     (
         "what_the_kernel_marks_is_marked_by_both_methods",
