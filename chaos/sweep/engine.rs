@@ -116,6 +116,11 @@ fn differs(toy: &Toy) {
     toy.set(INDEX, 1);
 }
 
+#[inline(never)]
+fn goes_on(toy: &Toy) {
+    (0..1000).for_each(|number| toy.set(PAYLOAD, number));
+}
+
 /// The same instructions in every process, and other values.
 #[inline(never)]
 fn writes_otherwise(toy: &Toy) {
@@ -265,8 +270,8 @@ const CHECKS: [Check; 12] = [
     ),
     (
         "an_operation_that_is_longer_than_the_log_is_incomplete",
-        || toy(payload_first, read),
-        |sweep| sweep.log_words(3230).planted(false),
+        || toy(goes_on, read_any),
+        |sweep| sweep.log_words(4096).planted(false),
         |report| report.incomplete.is_some() && !report.passed(),
     ),
 ];
