@@ -131,6 +131,17 @@ pub(in crate::sync) fn wake_both(first: &super::atomic::AtomicU64, second: &supe
     u32::try_from(woken).expect("FUTEX_WAKE_OP")
 }
 
+/// Whether `folder` of `/proc`, a thread's, tells of one that sleeps in a futex call.
+pub(in crate::sync) fn sleeps(folder: &str) -> bool {
+    let read = |what| std::fs::read_to_string(format!("{folder}/{what}")).unwrap_or_default();
+    // First that it sleeps at all, then where: one that is just being woken is still shown in its system call. The name of the
+    // program, in brackets, may hold anything.
+    let (state, call) = (read("stat"), read("syscall"));
+    let state = state.rsplit(") ").next().unwrap_or_default();
+    let call = call.split(' ').next().and_then(|number| number.parse::<i64>().ok());
+    state.starts_with('S') && call.is_some_and(|call| [libc::SYS_futex, libc::SYS_futex_waitv].contains(&call))
+}
+
 fn errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }

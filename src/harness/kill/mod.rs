@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`Sweep`], by image | the victim single-steps itself; each new state of the memory, and of what the kernel's exit walk would read, is kept; the walk is applied to a copy, and survivors recover it | every instruction of every operation, each time |
 //! | [`Sweep`], by planted death | a breakpoint at the instruction; the victim really dies there, and the kernel walks | keeps the first one honest: both must leave the same bytes at every instruction |
-//! | a campaign | several processes at work, SIGKILL at seeded instants | blocking calls, system calls, peers that live through it |
+//! | [`Campaign`] | several processes at work, SIGKILL at seeded instants | blocking calls, system calls, peers that live through it |
 //!
 //! **What a sweep cannot see.** Its peers stand still while the victim works: interleavings belong to models and campaigns. Of
 //! what the kernel does for a dead process it knows the exit walk of the robust list alone; other things that end with a
@@ -15,21 +15,28 @@
 //! the processor has executed, in order: another processor's view of it belongs to models. The instructions inside the kernel are
 //! one step. x86-64 only.
 
+mod campaign;
 mod cast;
+mod crowd;
 mod engine;
 mod facts;
+mod instants;
 mod memory;
 mod plant;
 mod record;
+mod round;
 mod step;
 mod subject;
 mod sweep;
+mod tally;
 mod trampoline;
 mod walk;
 
+pub use campaign::{Campaign, CampaignReport, Lapse, Survivors, kill_limit};
 pub use cast::Cast;
 pub use engine::EngineError;
 pub use facts::{Facts, Word};
+pub use instants::{Decision, Decisions};
 pub use memory::Memory;
 pub use subject::{Finding, Kind, Subject};
 pub use sweep::{Death, Found, Method, Place, Sweep, SweepReport};
