@@ -66,7 +66,7 @@ impl Subject for Counter {
         number
     }
 
-    fn operation<'s>(&'s self, number: &mut usize, _: &Facts) {
+    fn operation(&self, number: &mut usize, _: &Facts) {
         match self.turn {
             Turn::Counts { .. } => {
                 self.word(2 * *number).fetch_add(1, SeqCst);
@@ -91,7 +91,7 @@ impl Subject for Counter {
 
     fn arrive(&self, _: &Facts) {}
 
-    fn recover<'s>(&'s self, (): &mut (), _: &Facts) -> Result<&'static str, Finding> {
+    fn recover(&self, (): &mut (), _: &Facts) -> Result<&'static str, Finding> {
         for pair in 0..8 {
             let [first, second] = [2 * pair, 2 * pair + 1].map(|index| self.word(index));
             match self.turn {

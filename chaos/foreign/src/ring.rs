@@ -18,6 +18,8 @@ use tempfile::TempDir;
 const CAPACITY: usize = 256;
 /// Longest payload, in bytes.
 const LONGEST: u64 = 40;
+/// The next record after this one does not fit before the end of the ring: the writer wraps.
+const LAST: u64 = 12;
 /// What one that waits may take: its peer is dead, then, or was never there.
 const WAIT: Duration = Duration::from_millis(2);
 
@@ -117,13 +119,17 @@ impl Subject for Ring {
     }
 
     fn attach(&self, facts: &Facts) -> Side {
-        // Two records are there when the third is pushed.
-        (0..2).for_each(|_| self.push(facts).expect("an empty ring"));
+        let mut reader = self.reader(facts);
+        for _ in 1..LAST {
+            self.push(facts).expect("room");
+            Self::pop(&mut reader, facts).expect("a record");
+        }
+        self.push(facts).expect("room");
         Side::Writer
     }
 
     #[inline(never)]
-    fn operation<'s>(&'s self, side: &mut Side, facts: &Facts) {
+    fn operation(&self, side: &mut Side, facts: &Facts) {
         self.work(side, facts).expect("nobody has died");
     }
 
@@ -131,7 +137,7 @@ impl Subject for Ring {
         self.reader(facts)
     }
 
-    fn recover<'s>(&'s self, reader: &mut RingReader, facts: &Facts) -> Result<&'static str, Finding> {
+    fn recover(&self, reader: &mut RingReader, facts: &Facts) -> Result<&'static str, Finding> {
         while Self::pop(reader, facts)? {}
         let records = records(facts);
         // The one that a dead reader may have taken is not asked for.
@@ -150,7 +156,7 @@ impl Subject for Ring {
         }
     }
 
-    fn work<'s>(&'s self, side: &mut Side, facts: &Facts) -> Result<(), Finding> {
+    fn work(&self, side: &mut Side, facts: &Facts) -> Result<(), Finding> {
         match side {
             Side::Writer => self.push(facts),
             Side::Gone => {
@@ -159,6 +165,18 @@ impl Subject for Ring {
             }
             Side::Reader(reader) => Self::pop(reader, facts).map(|_| ()),
         }
+    }
+
+    fn explain(&self, _: &Facts) -> String {
+        // The header begins with a mark, the capacity, and the positions of the writer and of the reader, eight bytes each.
+        let word = |index: usize| {
+            // SAFETY: in bounds of what is mapped, and aligned; others change it by atomic instructions.
+            unsafe { self.memory.start().cast::<u64>().add(index).read_volatile() }
+        };
+        let (write, read) = (word(2), word(3));
+        let empty = if write == read { "empty" } else { "not empty" };
+        let at = if write % CAPACITY as u64 == 0 { "at the start of the ring" } else { "within the ring" };
+        format!("the ring is {empty}, and the next record is to be {at}")
     }
 }
 
@@ -187,14 +205,14 @@ impl Subject for Create {
 
     fn attach(&self, _: &Facts) {}
 
-    fn operation<'s>(&'s self, (): &mut (), _: &Facts) {
+    fn operation(&self, (): &mut (), _: &Facts) {
         let _ = std::fs::remove_file(&self.path);
         RingWriter::create(&self.path, CAPACITY).expect("the name is free");
     }
 
     fn arrive(&self, _: &Facts) {}
 
-    fn recover<'s>(&'s self, (): &mut (), _: &Facts) -> Result<&'static str, Finding> {
+    fn recover(&self, (): &mut (), _: &Facts) -> Result<&'static str, Finding> {
         match RingReader::open(&self.path) {
             Ok(mut reader) => match reader.try_pop(&mut Vec::new()) {
                 Ok(None) => Ok("an empty ring"),

@@ -6,7 +6,7 @@ use crate::locks::{Lock, Locked};
 use crate::ours::Ours;
 use crate::ring::{Create, Ring};
 use crate::textbook::{PLANTS, Real};
-use ownerdead::harness::kill::{Campaign, CampaignReport, Kind, Subject, Survivors, Sweep, SweepReport};
+use ownerdead::harness::kill::{Campaign, CampaignReport, Subject, Survivors, Sweep, SweepReport};
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -54,11 +54,14 @@ fn visit<V: Visit>(name: &str, visitor: V) -> Result<V::Output> {
     }
 }
 
+/// What no operation here takes, but one that hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 struct Sweeps<'n>(&'n str);
 
 impl Sweeps<'_> {
     fn over<S: Subject>(self, subject: &S) -> Result<SweepReport> {
-        Ok(Sweep::new(self.0, subject).run()?)
+        Ok(Sweep::new(self.0, subject).patience(PATIENCE).run()?)
     }
 }
 
@@ -101,10 +104,12 @@ impl Visit for Campaigns<'_> {
     type Output = CampaignReport;
     fn lock<L: Lock>(self, lock: L) -> Result<CampaignReport> {
         let subject = Locked(lock);
-        Ok(self.over(&subject, [2, 3], Survivors::Finish).asleep(ASLEEP).run()?)
+        // Bug 36 lets two in, whoever dies: it wants few who sleep. The others are about sleepers.
+        let size = if self.0 == "textbook-36" { [3, 1] } else { [2, 3] };
+        Ok(self.over(&subject, size, Survivors::Finish).asleep(ASLEEP).run()?)
     }
     fn ring(self, ring: Ring) -> Result<CampaignReport> {
-        Ok(self.over(&ring, [2, 1], Survivors::WithOthers).run()?)
+        Ok(self.over(&ring, [2, 1], Survivors::WithOthers).bound(PATIENCE).run()?)
     }
     fn create(self, create: Create) -> Result<CampaignReport> {
         Ok(self.over(&create, [1, 1], Survivors::GoOn).run()?)
@@ -157,8 +162,5 @@ fn print_sweep(report: &SweepReport) {
 pub fn campaign(name: &str, options: Options) -> Result<ExitCode> {
     let report = campaign_report(name, options)?;
     print!("{report}");
-    if report.count(Kind::Stuck) == 0 && report.found.is_empty() {
-        println!("  not seen in {} kills", report.kills);
-    }
     Ok(code(!report.found.is_empty(), report.incomplete.is_some()))
 }

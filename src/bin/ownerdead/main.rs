@@ -7,6 +7,7 @@
 
 mod check;
 mod checkout;
+mod foreign;
 mod inspect;
 mod layer;
 mod leftovers;
@@ -42,6 +43,14 @@ enum Command {
     /// Exit code: 0 when nothing is wrong; 1 when something is; 64 when the command line is not understood; 66 when the
     /// segment cannot be opened.
     Inspect(inspect::Options),
+    /// Kill -9 in shared-memory code that is not ours: `list`, `sweep NAME`, `campaign NAME`, `table`; `--help` after it says more.
+    ///
+    /// In a checkout: it builds and starts the package in `chaos/foreign`.
+    ///
+    /// Exit code: 0 when nothing was found; 1 when something was; 2 when it is incomplete; 64 when the command line is not
+    /// understood; 69 when it could not be run.
+    #[command(disable_help_flag = true)]
+    Foreign(foreign::Options),
 }
 
 fn main() -> ExitCode {
@@ -59,5 +68,6 @@ fn main() -> ExitCode {
             ExitCode::from(check::EXIT_NOT_STARTED)
         }),
         Command::Inspect(options) => inspect::run(&options),
+        Command::Foreign(options) => foreign::run(&options),
     }
 }

@@ -25,6 +25,11 @@ impl Facts {
         &self.memory
     }
 
+    /// Where word 0 lies; the others follow. For subjects in another language.
+    pub fn start(&self) -> std::ptr::NonNull<u64> {
+        self.memory.start().cast()
+    }
+
     /// Word `index`; its meaning is the subject's.
     ///
     /// # Panics

@@ -14,7 +14,7 @@ pub struct Decision {
 impl Decision {
     /// From when all are at work until the first kill is sent.
     pub(super) fn delay(&self, spread: Duration) -> Duration {
-        Duration::from_nanos((spread.as_nanos() * u128::from(self.share) >> 32) as u64)
+        Duration::from_nanos(((spread.as_nanos() * u128::from(self.share)) >> 32) as u64)
     }
 }
 
@@ -41,7 +41,7 @@ impl Decisions {
     }
 
     fn below(&mut self, limit: usize) -> usize {
-        (u128::from(self.next_number()) * limit as u128 >> 64) as usize
+        ((u128::from(self.next_number()) * limit as u128) >> 64) as usize
     }
 }
 

@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn of_few_all_are_kept() {
         let mut tally = Tally::default();
-        [3, 1, 2].map(|value| tally.add(value));
+        [3, 1, 2].into_iter().for_each(|value| tally.add(value));
         assert_eq!(tally.sorted(), [1, 2, 3]);
     }
 }
