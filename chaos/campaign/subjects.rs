@@ -5,15 +5,17 @@ use ownerdead::harness::kill::{
 };
 use ownerdead::sync::atomic::AtomicU64;
 use ownerdead::sync::atomic::Ordering::SeqCst;
-use ownerdead::sync::futex::{Word, wake};
+use ownerdead::sync::futex::{Word, wait, wake};
+use ownerdead::sync::time::now;
 use rustix::thread::futex;
 use std::time::Duration;
 
-pub const ALL: [(&str, fn()); 8] = [
+pub const ALL: [(&str, fn()); 9] = [
     ("a_clean_subject_passes_with_one_several_and_all_killed", clean),
     ("threads_die_with_their_process_and_the_others_go_on", threads),
     ("who_sleeps_for_ever_in_a_dead_ones_place_is_stuck", stuck),
     ("who_spins_for_ever_is_stuck_when_its_time_is_over", spins),
+    ("who_naps_again_and_again_is_not_asleep_for_ever", naps),
     ("a_worker_that_panics_is_found_with_its_text", crashes),
     ("what_the_judge_finds_comes_with_the_image_that_the_dead_left", torn),
     ("equal_seeds_decide_alike_whatever_is_found", seeds),
@@ -29,6 +31,8 @@ enum Turn {
     Locks,
     /// The same, and the others spin.
     Spins,
+    /// Naps of 50 ms, 6 of them.
+    Naps,
     /// Panics at its 100th turn.
     Panics,
 }
@@ -82,6 +86,11 @@ impl Subject for Counter {
                 self.word(0).store(0, SeqCst);
                 wake(Word::Low(self.word(0)), 1);
             }
+            Turn::Naps => {
+                for _ in 0..6 {
+                    wait(Word::Low(self.word(0)), 0, Some(now() + Duration::from_millis(50)));
+                }
+            }
             Turn::Panics => {
                 let turns = self.word(*number).fetch_add(1, SeqCst);
                 assert!(turns < 100, "the hundredth turn");
@@ -92,6 +101,9 @@ impl Subject for Counter {
     fn arrive(&self, _: &Facts) {}
 
     fn recover(&self, (): &mut (), _: &Facts) -> Result<&'static str, Finding> {
+        if self.word(500).swap(1, SeqCst) != 0 {
+            return Err(Finding::other("the structure was not put back after the last round"));
+        }
         for pair in 0..8 {
             let [first, second] = [2 * pair, 2 * pair + 1].map(|index| self.word(index));
             match self.turn {
@@ -162,14 +174,25 @@ fn stuck() {
 
 fn spins() {
     let subject = Counter::new(Turn::Spins);
-    // Who spins is not asleep, so only the bound says that it is stuck.
-    let report = run(campaign(&subject).asleep(Duration::ZERO).bound(Duration::from_secs(2)).most_found(1));
+    // Who spins is not asleep, so only the bound says that it is stuck. One alone may have a processor for itself, and is not
+    // scheduled again either.
+    let report =
+        run(campaign(&subject).processes(2).asleep(Duration::ZERO).bound(Duration::from_secs(2)).most_found(1));
     one_lapse(&report, Kind::Stuck, "no turn finished in 2s; the lock is 1");
+}
+
+fn naps() {
+    let subject = Counter::new(Turn::Naps);
+    let report = run(campaign(&subject).processes(2).kills(3).asleep(Duration::from_millis(150)));
+    assert!(report.passed(), "{report}");
 }
 
 fn crashes() {
     let subject = Counter::new(Turn::Panics);
     let report = run(campaign(&subject).spread(Duration::from_millis(20)).most_found(1));
+    one_lapse(&report, Kind::Crashed, "panicked: the hundredth turn");
+    // Also where no kill comes by it: who waits for its next turn looks.
+    let report = run(campaign(&subject).control(true).most_found(1));
     one_lapse(&report, Kind::Crashed, "panicked: the hundredth turn");
 }
 

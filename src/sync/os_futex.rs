@@ -145,3 +145,43 @@ pub(in crate::sync) fn sleeps(folder: &str) -> bool {
 fn errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::atomic::AtomicU64;
+    use std::io::Read;
+
+    /// The folder of a new thread that runs `body`.
+    fn folder(body: impl FnOnce() + Send + 'static) -> String {
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            send.send(crate::sync::thread::id()).expect("the test listens");
+            body();
+        });
+        format!("/proc/self/task/{}", receive.recv().expect("the thread says who it is"))
+    }
+
+    #[test]
+    fn who_sleeps_in_a_futex_call_is_told_from_who_reads_or_runs() {
+        static WORD: AtomicU64 = AtomicU64::new(0);
+        let (mut read, _write) = std::io::pipe().expect("a pipe");
+        let [in_futex, in_read, running] = [
+            folder(|| while waitv(&[Wait { word: Word::Low(&WORD), expected: 0 }], None).is_ok() {}),
+            folder(move || drop(read.read(&mut [0]))),
+            folder(|| {
+                loop {
+                    core::hint::spin_loop();
+                }
+            }),
+        ];
+        while !sleeps(&in_futex) {
+            std::thread::yield_now();
+        }
+        let state = |folder: &str| std::fs::read_to_string(format!("{folder}/stat")).expect("it lives");
+        while !state(&in_read).contains(") S ") {
+            std::thread::yield_now();
+        }
+        assert!(!sleeps(&in_read) && !sleeps(&running) && !sleeps("/proc/self/task/0"));
+    }
+}
