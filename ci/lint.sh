@@ -166,6 +166,11 @@ case ${1:-} in
     text
     run 'cargo fmt' cargo fmt --all --check
     run 'clippy' cargo clippy -q --all-targets --features cli -- -D warnings
+    for package in chaos/c chaos/foreign; do
+        run "cargo fmt in $package" cargo fmt --check --manifest-path "$package/Cargo.toml"
+        run "clippy in $package" env CARGO_TARGET_DIR="$target/${package#chaos/}" \
+            cargo clippy -q --manifest-path "$package/Cargo.toml" -- -D warnings
+    done
     for model in loom shuttle; do
         run "clippy under $model" env RUSTFLAGS="${RUSTFLAGS:-} --cfg $model" CARGO_TARGET_DIR="$target/$model" \
             cargo clippy -q --tests -- -D warnings

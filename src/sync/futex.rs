@@ -69,3 +69,9 @@ pub fn wait(word: Word<'_>, expected: u32, deadline: Option<Duration>) -> Woken 
 pub fn wake(word: Word<'_>, count: u32) -> u32 {
     backend::futex::wake(word, count)
 }
+
+/// Whether a thread, whose folder of `/proc` this is, sleeps in a futex call now. False, too, if the kernel does not say.
+#[cfg(not(any(loom, shuttle)))]
+pub fn sleeps(folder: &str) -> bool {
+    backend::futex::sleeps(folder)
+}

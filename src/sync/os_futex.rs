@@ -131,6 +131,57 @@ pub(in crate::sync) fn wake_both(first: &super::atomic::AtomicU64, second: &supe
     u32::try_from(woken).expect("FUTEX_WAKE_OP")
 }
 
+/// Whether `folder` of `/proc`, a thread's, tells of one that sleeps in a futex call.
+pub(in crate::sync) fn sleeps(folder: &str) -> bool {
+    let read = |what| std::fs::read_to_string(format!("{folder}/{what}")).unwrap_or_default();
+    // First that it sleeps at all, then where: one that is just being woken is still shown in its system call. The name of the
+    // program, in brackets, may hold anything.
+    let (state, call) = (read("stat"), read("syscall"));
+    let state = state.rsplit(") ").next().unwrap_or_default();
+    let call = call.split(' ').next().and_then(|number| number.parse::<i64>().ok());
+    state.starts_with('S') && call.is_some_and(|call| [libc::SYS_futex, libc::SYS_futex_waitv].contains(&call))
+}
+
 fn errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::atomic::AtomicU64;
+    use std::io::Read;
+
+    /// The folder of a new thread that runs `body`.
+    fn folder(body: impl FnOnce() + Send + 'static) -> String {
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            send.send(crate::sync::thread::id()).expect("the test listens");
+            body();
+        });
+        format!("/proc/self/task/{}", receive.recv().expect("the thread says who it is"))
+    }
+
+    #[test]
+    fn who_sleeps_in_a_futex_call_is_told_from_who_reads_or_runs() {
+        static WORD: AtomicU64 = AtomicU64::new(0);
+        let (mut read, _write) = std::io::pipe().expect("a pipe");
+        let [in_futex, in_read, running] = [
+            folder(|| while waitv(&[Wait { word: Word::Low(&WORD), expected: 0 }], None).is_ok() {}),
+            folder(move || drop(read.read(&mut [0]))),
+            folder(|| {
+                loop {
+                    core::hint::spin_loop();
+                }
+            }),
+        ];
+        while !sleeps(&in_futex) {
+            std::thread::yield_now();
+        }
+        let state = |folder: &str| std::fs::read_to_string(format!("{folder}/stat")).expect("it lives");
+        while !state(&in_read).contains(") S ") {
+            std::thread::yield_now();
+        }
+        assert!(!sleeps(&in_read) && !sleeps(&running) && !sleeps("/proc/self/task/0"));
+    }
 }

@@ -11,6 +11,7 @@ mod check;
 mod checkout;
 mod collect;
 mod document;
+mod foreign;
 mod inspect;
 mod junit;
 mod layer;
@@ -58,6 +59,14 @@ enum Command {
     /// Exit code: 0 when nothing is wrong; 1 when something is; 64 when the command line is not understood; 66 when the
     /// segment cannot be opened.
     Inspect(inspect::Options),
+    /// Kill -9 in shared-memory code that is not ours: `list`, `sweep NAME`, `campaign NAME`, `table`; `--help` after it says more.
+    ///
+    /// In a checkout: it builds and starts the package in `chaos/foreign`.
+    ///
+    /// Exit code: 0 when nothing was found; 1 when something was; 2 when it is incomplete; 64 when the command line is not
+    /// understood; 69 when it could not be run.
+    #[command(disable_help_flag = true)]
+    Foreign(foreign::Options),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +82,7 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(&options).unwrap_or_else(not_started),
         Command::Report(options) => collect::run(&options).unwrap_or_else(not_started),
         Command::Inspect(options) => inspect::run(&options),
+        Command::Foreign(options) => foreign::run(&options),
     }
 }
 

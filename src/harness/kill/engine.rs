@@ -108,7 +108,7 @@ const TEXT: usize = 16;
 const WORDS: usize = 512;
 
 impl Board {
-    fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         Memory::zeroed(8 * WORDS).map(Self)
     }
 
@@ -141,7 +141,7 @@ impl Board {
     }
 
     /// Says how process `pid` ended.
-    pub(super) fn end(&self, pid: u32, end: &End) {
+    pub(super) fn tell_end(&self, pid: u32, end: &End) {
         let (kind, value) = match end {
             End::Exited(code) => (0, *code as u64),
             End::Signal(signal) => (1, *signal as u64),
@@ -193,6 +193,44 @@ impl Board {
         let bytes: Vec<u8> = (0..length.div_ceil(8)).flat_map(|word| self.get(TEXT + word).to_le_bytes()).collect();
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     }
+
+    fn kind(&self) -> Kind {
+        let said = self.get(KIND);
+        Kind::ALL.into_iter().find(|&kind| kind as u64 == said).unwrap_or(Kind::Other)
+    }
+
+    /// In a child: ends it with what `body` gives.
+    pub(super) fn end(&self, body: impl FnOnce() -> Result<&'static str, Finding>) -> ! {
+        let code = match catch_unwind(AssertUnwindSafe(body)) {
+            Ok(Ok(outcome)) => {
+                self.say(0, outcome);
+                0
+            }
+            Ok(Err(finding)) => {
+                self.say(finding.kind as u64, &finding.text);
+                FOUND
+            }
+            Err(payload) => {
+                self.say(Kind::Crashed as u64, message(&*payload));
+                PANICKED
+            }
+        };
+        // SAFETY: ends the child at once: the engine's destructors and buffers are not its own.
+        unsafe { libc::_exit(code) }
+    }
+
+    /// What a child that was to give an outcome has come to.
+    pub(super) fn outcome(&self, end: End, patience: Duration) -> Result<String, Finding> {
+        match end {
+            End::Exited(0) => Ok(self.text()),
+            End::Exited(FOUND) => Err(Finding::new(self.kind(), self.text())),
+            End::Exited(PANICKED) => Err(Finding::new(Kind::Crashed, format!("panicked: {}", self.text()))),
+            End::Exited(code) => Err(Finding::new(Kind::Crashed, format!("ended by itself, with exit code {code}"))),
+            End::Signal(signal) => Err(Finding::new(Kind::Crashed, format!("ended by signal {signal}"))),
+            End::Stopped => Err(Finding::new(Kind::Stuck, "stopped itself")),
+            End::Hung(place) => Err(Finding::new(Kind::Stuck, format!("did not end in {patience:?}: {place}"))),
+        }
+    }
 }
 
 /// Forks, and waits. While it lives SIGCHLD is blocked in this thread.
@@ -240,19 +278,31 @@ impl Engine {
 
     /// Forks a child that runs `body` and ends, with what it says on the board.
     pub(super) fn fork(&self, body: impl FnOnce() -> Result<&'static str, Finding>) -> Result<Child, EngineError> {
-        self.board.clear();
+        self.fork_to(&self.board, body)
+    }
+
+    /// The same, with a board of its own.
+    pub(super) fn fork_to(
+        &self,
+        board: &Board,
+        body: impl FnOnce() -> Result<&'static str, Finding>,
+    ) -> Result<Child, EngineError> {
+        board.clear();
         // SAFETY: no arguments.
         let engine = unsafe { libc::getpid() };
         // SAFETY: this process has one thread, so the child may do anything.
         match unsafe { libc::fork() } {
             -1 => Err(os("fork")(io::Error::last_os_error())),
-            0 => self.live(engine, body),
+            0 => {
+                self.live(engine);
+                board.end(body)
+            }
             pid => Ok(Child { pid, over: false }),
         }
     }
 
-    /// In a child.
-    fn live(&self, engine: libc::pid_t, body: impl FnOnce() -> Result<&'static str, Finding>) -> ! {
+    /// In a child, before all else.
+    fn live(&self, engine: libc::pid_t) {
         // SAFETY: PR_SET_PDEATHSIG takes a signal number; the mask is the engine's own from before.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -261,22 +311,6 @@ impl Engine {
                 libc::_exit(0);
             }
         }
-        let code = match catch_unwind(AssertUnwindSafe(body)) {
-            Ok(Ok(outcome)) => {
-                self.board.say(0, outcome);
-                0
-            }
-            Ok(Err(finding)) => {
-                self.board.say(finding.kind as u64, &finding.text);
-                FOUND
-            }
-            Err(payload) => {
-                self.board.say(Kind::Crashed as u64, message(&*payload));
-                PANICKED
-            }
-        };
-        // SAFETY: ends the child at once: the engine's destructors and buffers are not its own.
-        unsafe { libc::_exit(code) }
     }
 
     /// Waits until the child has ended or stopped, no longer than the engine's patience.
@@ -310,20 +344,7 @@ impl Engine {
 
     /// What a child that was to give an outcome has come to.
     pub(super) fn outcome(&self, end: End) -> Result<String, Finding> {
-        match end {
-            End::Exited(0) => Ok(self.board.text()),
-            End::Exited(FOUND) => Err(Finding::new(self.kind(), self.board.text())),
-            End::Exited(PANICKED) => Err(Finding::new(Kind::Crashed, format!("panicked: {}", self.board.text()))),
-            End::Exited(code) => Err(Finding::new(Kind::Crashed, format!("ended by itself, with exit code {code}"))),
-            End::Signal(signal) => Err(Finding::new(Kind::Crashed, format!("ended by signal {signal}"))),
-            End::Stopped => Err(Finding::new(Kind::Stuck, "stopped itself")),
-            End::Hung(place) => Err(Finding::new(Kind::Stuck, format!("did not end in {:?}: {place}", self.patience))),
-        }
-    }
-
-    fn kind(&self) -> Kind {
-        let said = self.board.get(KIND);
-        Kind::ALL.into_iter().find(|&kind| kind as u64 == said).unwrap_or(Kind::Other)
+        self.board.outcome(end, self.patience)
     }
 }
 
@@ -353,14 +374,43 @@ impl Child {
         }
     }
 
+    /// Waits until it has ended, and says how; without `wait`, `None` if it has not yet.
+    pub(super) fn ended(&mut self, wait: bool) -> Result<Option<End>, EngineError> {
+        let mut status = 0;
+        let flags = if wait { 0 } else { libc::WNOHANG };
+        // SAFETY: a child of this process that was not waited for yet, and a status to write to.
+        match unsafe { libc::waitpid(self.pid, &mut status, flags) } {
+            0 => Ok(None),
+            -1 => Err(os("waitpid")(io::Error::last_os_error())),
+            _ => {
+                self.over = true;
+                let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
+                Ok(Some(signal.map_or(End::Exited(libc::WEXITSTATUS(status)), End::Signal)))
+            }
+        }
+    }
+
+    /// Sends SIGKILL, and does not wait.
+    pub(super) fn send_kill(&self) {
+        if !self.over {
+            // SAFETY: a child that was not waited for, so the PID is still its own.
+            unsafe { libc::kill(self.pid, libc::SIGKILL) };
+        }
+    }
+
     /// Where it is, as far as the kernel tells.
     pub(super) fn whereabouts(&self) -> String {
-        let read = |what| {
-            let text = std::fs::read_to_string(format!("/proc/{}/{what}", self.pid)).unwrap_or_default();
-            format!("{what}: {}", text.trim())
-        };
-        ["wchan", "syscall", "stack"].map(read).join("; ")
+        whereabouts(&format!("/proc/{}", self.pid))
     }
+}
+
+/// Where the process or thread is that this folder of `/proc` tells of.
+pub(super) fn whereabouts(folder: &str) -> String {
+    let read = |what| {
+        let text = std::fs::read_to_string(format!("{folder}/{what}")).unwrap_or_default();
+        format!("{what}: {}", text.trim())
+    };
+    ["wchan", "syscall", "stack"].map(read).join("; ")
 }
 
 impl Drop for Child {
@@ -479,7 +529,7 @@ mod tests {
     fn how_a_process_ended_arrives() {
         let board = Board::new().expect("memory");
         for end in [End::Exited(101), End::Signal(9), End::Stopped, End::Hung("futex_wait".into())] {
-            board.end(77, &end);
+            board.tell_end(77, &end);
             assert_eq!(board.ended(), (77, end));
         }
     }

@@ -36,6 +36,11 @@ impl Facts {
         self.words().iter().zip(image).for_each(|(word, &value)| word.store(value, SeqCst));
     }
 
+    /// Where word 0 lies; the others follow. For subjects in another language.
+    pub fn start(&self) -> std::ptr::NonNull<u64> {
+        self.memory.start().cast()
+    }
+
     /// Word `index`; its meaning is the subject's.
     ///
     /// # Panics

@@ -22,6 +22,11 @@ pub struct Memory {
     id: (u64, u64),
 }
 
+// SAFETY: invariant 1 holds in every thread; the words are atomics, and `start` is no promise to who follows it.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
 impl Memory {
     /// `length` zero bytes, rounded up to pages, page-aligned: for structures that are laid out in memory that they are given.
     ///

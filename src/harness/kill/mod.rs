@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`Sweep`], by image | the victim single-steps itself; each new state of the memory, and of what the kernel's exit walk would read, is kept; the walk is applied to a copy, and survivors recover it | every instruction of every operation, each time |
 //! | [`Sweep`], by planted death | a breakpoint at the instruction; the victim really dies there, and the kernel walks | keeps the first one honest: both must leave the same bytes at every instruction |
-//! | a campaign | several processes at work, SIGKILL at seeded instants | blocking calls, system calls, peers that live through it |
+//! | [`Campaign`] | several processes at work, SIGKILL at seeded instants | blocking calls, system calls, peers that live through it |
 //!
 //! With the feature `symbols`, `code` says in which functions and lines the deaths were, and which instructions a sweep has left out.
 //!
@@ -17,25 +17,32 @@
 //! the processor has executed, in order: another processor's view of it belongs to models. The instructions inside the kernel are
 //! one step. Time stands still but for its own calls: see [`Subject`]. x86-64 only.
 
+mod campaign;
 mod cast;
 mod clock;
 #[cfg(feature = "symbols")]
 pub mod code;
+mod crowd;
 mod engine;
 mod facts;
+mod instants;
 mod memory;
 mod nursery;
 mod plant;
 mod record;
+mod round;
 mod step;
 mod subject;
 mod sweep;
+mod tally;
 mod trampoline;
 mod walk;
 
+pub use campaign::{Campaign, CampaignReport, Lapse, Survivors, kill_limit};
 pub use cast::Cast;
 pub use engine::EngineError;
 pub use facts::{Facts, Word};
+pub use instants::{Decision, Decisions};
 pub use memory::Memory;
 pub use subject::{Finding, Kind, Subject};
 pub use sweep::{Death, Found, Method, Place, Sweep, SweepReport};

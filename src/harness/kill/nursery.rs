@@ -114,7 +114,7 @@ fn serve<S: Subject>(engine: &Engine, subject: &S, recorder: &mut Recorder<'_>, 
             Ok((child.pid, end))
         });
         match ended {
-            Ok((pid, end)) => engine.board.end(pid as u32, &end),
+            Ok((pid, end)) => engine.board.tell_end(pid as u32, &end),
             // The engine hears that the line is broken.
             Err(_) => return,
         }

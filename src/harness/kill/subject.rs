@@ -63,6 +63,31 @@ pub trait Subject {
         let _ = (survivor, facts);
         Ok(())
     }
+
+    /// In worker `number` (from 0) of a [`super::Campaign`]: all that comes before its first turn. Numbers can be roles: a producer,
+    /// a consumer. As [`Self::attach`], unless this says otherwise. A worker that takes the place of a dead one has its number.
+    fn worker(&self, number: usize, facts: &Facts) -> Self::Victim<'_> {
+        let _ = number;
+        self.attach(facts)
+    }
+
+    /// One turn of a worker of a [`super::Campaign`], beside others that do the same: so `facts` must be changed with that in mind.
+    /// [`Self::operation`], unless this says otherwise. It must come to an end also after the deaths of others, as long as others
+    /// live.
+    ///
+    /// # Errors
+    /// A [`Finding`]: something is not as it must be.
+    fn work<'s>(&'s self, worker: &mut Self::Victim<'s>, facts: &Facts) -> Result<(), Finding> {
+        self.operation(worker, facts);
+        Ok(())
+    }
+
+    /// In the engine, when workers of a [`super::Campaign`] are stuck: what the memory says, for the report. Findings that differ in
+    /// it are counted apart, so leave out what is different each time.
+    fn explain(&self, facts: &Facts) -> String {
+        let _ = facts;
+        String::new()
+    }
 }
 
 /// What kind of thing must not be.
