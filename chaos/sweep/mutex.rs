@@ -182,6 +182,9 @@ impl Subject for Robust {
             Err(TryLockError::OwnerDied(died)) => {
                 let mut guard = died.into_guard();
                 enters(&guard, facts, true)?;
+                if !guard.needs_repair() {
+                    return Err(Finding::lost("a dead one's lock, and it counts as repaired"));
+                }
                 let exclusion = exclusion(facts);
                 exclusion.change();
                 guard.right = u64::MAX;
@@ -234,32 +237,34 @@ macro_rules! operations {
     )+};
 }
 
-/// What the victim does with what it got.
+/// What the victim does with what it got, which must be what the lock then gives.
 macro_rules! got {
-    ($locked:expr, $facts:ident, $died:path) => {
+    ($locked:expr, $subject:ident, $facts:ident, $died:path) => {
         match $locked {
             Ok(mut guard) => {
+                assert_eq!($subject.is, Is::Free);
                 change(&mut guard, $facts, false);
                 drop(guard);
                 $facts.word(ENDED).add(1);
             }
             Err($died(died)) => {
+                assert!(matches!($subject.is, Is::DeadOnes | Is::Suspect));
                 let mut guard = died.into_guard();
                 change(&mut guard, $facts, true);
                 guard.mark_consistent();
                 drop(guard);
                 $facts.word(ENDED).add(1);
             }
-            Err(_) => {}
+            Err(_) => assert!(matches!($subject.is, Is::Held | Is::NotRecoverable)),
         }
     };
 }
 
 operations! {
-    lock(subject, victim, facts) { got!(subject.mutex.lock(victim.me), facts, LockError::OwnerDied) }
-    try_lock(subject, victim, facts) { got!(subject.mutex.try_lock(victim.me), facts, TryLockError::OwnerDied) }
+    lock(subject, victim, facts) { got!(subject.mutex.lock(victim.me), subject, facts, LockError::OwnerDied) }
+    try_lock(subject, victim, facts) { got!(subject.mutex.try_lock(victim.me), subject, facts, TryLockError::OwnerDied) }
     lock_timeout(subject, victim, facts) {
-        got!(subject.mutex.lock_timeout(victim.me, SHORT), facts, LockTimeoutError::OwnerDied)
+        got!(subject.mutex.lock_timeout(victim.me, SHORT), subject, facts, LockTimeoutError::OwnerDied)
     }
     unlock(_s, victim, facts) {
         exclusion(facts).leave();

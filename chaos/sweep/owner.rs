@@ -10,6 +10,8 @@ use ownerdead::segment::Options;
 const SLOTS: u32 = 3;
 /// Word of the facts: how often somebody may have died between two states of a slot, which leaks it.
 const MAY_HAVE_LEAKED: usize = 0;
+/// From here on, for each slot: the incarnation of the thread that lived there last.
+const LIVED: usize = 1;
 
 /// What the table is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +67,14 @@ impl Subject for Table {
         &self.memory
     }
 
-    fn prepare<'s>(&'s self, cast: &mut Cast<'s>, _: &Facts) {
+    fn prepare<'s>(&'s self, cast: &mut Cast<'s>, facts: &Facts) {
         match self.is {
             Is::Fresh => {}
-            Is::UsedByADeadOne => cast.dies(|| self.mutex.attach().expect("a free slot")),
+            Is::UsedByADeadOne => cast.dies(|| {
+                let me = self.mutex.attach().expect("a free slot");
+                lives(&me, facts).expect("the first one");
+                me
+            }),
             Is::SleptOn => cast.dies(|| self.slept_on()),
             Is::Shared => cast.stands(|| self.mutex.attach().expect("a free slot")),
             Is::Full => (0..SLOTS).for_each(|_| cast.stands(|| self.mutex.attach().expect("a free slot"))),
@@ -106,7 +112,10 @@ impl Subject for Table {
             return Err(Finding::stuck(format!("{} seem to live, {living} do", counts.attached)));
         }
         *me = match self.mutex.attach() {
-            Ok(attached) => Some(attached),
+            Ok(attached) => {
+                lives(&attached, facts)?;
+                Some(attached)
+            }
             // Three deaths may leak three slots; two are swept here.
             Err(_) if counts.free == 0 => return Ok("all slots leaked"),
             Err(error) => return Err(Finding::stuck(format!("{} slots are free: {error}", counts.free))),
@@ -130,9 +139,22 @@ impl Subject for Table {
     }
 }
 
+/// No two threads that lived in a slot are the same to others.
+fn lives(me: &Attachment, facts: &Facts) -> Result<(), Finding> {
+    let (id, lived) = (me.id(), facts.word(LIVED + me.id().slot as usize));
+    let before = lived.swap(id.incarnation.into());
+    if before < id.incarnation.into() {
+        return Ok(());
+    }
+    Err(Finding::duplicated(format!("incarnation {} of slot {} comes after {before}", id.incarnation, id.slot)))
+}
+
 #[inline(never)]
-fn attach(subject: &Table, me: &mut Option<Attachment>, _: &Facts) {
+fn attach(subject: &Table, me: &mut Option<Attachment>, facts: &Facts) {
     *me = subject.mutex.attach().ok();
+    if let Some(me) = me {
+        lives(me, facts).expect("a slot that was lived in before");
+    }
 }
 
 #[inline(never)]
