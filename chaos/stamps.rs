@@ -1,6 +1,6 @@
 //! What victims say of themselves, in memory that is not under test.
 
-use ownerdead::harness::oracle::Fact;
+pub use ownerdead::harness::oracle::Word;
 use ownerdead::sync::atomic::AtomicU64;
 use ownerdead::sync::atomic::Ordering::SeqCst;
 use ownerdead::sync::time::now;
@@ -57,34 +57,6 @@ pub struct Stamps {
     pub wrong_expected: Word,
     /// The generation that a victim saw when it opened a seat; 0 if it has not.
     pub generation: Word,
-}
-
-/// A word of stamps.
-#[repr(transparent)]
-pub struct Word(AtomicU64);
-
-impl Word {
-    pub fn get(&self) -> u64 {
-        self.0.load(SeqCst)
-    }
-    pub fn set(&self, value: u64) {
-        self.0.store(value, SeqCst);
-    }
-    pub fn add(&self, value: u64) {
-        self.0.fetch_add(value, SeqCst);
-    }
-    pub fn swap(&self, value: u64) -> u64 {
-        self.0.swap(value, SeqCst)
-    }
-}
-
-impl Fact for Word {
-    fn get(&self) -> u64 {
-        self.get()
-    }
-    fn swap(&self, value: u64) -> u64 {
-        self.swap(value)
-    }
 }
 
 impl Stamps {

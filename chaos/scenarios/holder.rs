@@ -77,7 +77,7 @@ pub(super) fn work(mutex: &RobustMutex<Pair>, stamps: &Stamps, everybody: &Stamp
         stamps.begun.add(1);
         let result = locked(mutex, &me, everybody, number, stamps.begun.get(), |phase| stamps.enter(phase));
         match result {
-            Ok(_) => stamps.ended.add(1),
+            Ok(_) => _ = stamps.ended.add(1),
             Err((code, found)) => stamps.complain(code, found, 0),
         }
         stamps.enter(Phase::Outside);

@@ -1,5 +1,6 @@
 //! The harness: checks of structures that must survive the death of their users. It knows none of ours.
 
+pub mod finding;
 #[cfg(all(not(model), target_arch = "x86_64"))]
 pub mod kill;
 #[cfg(model)]

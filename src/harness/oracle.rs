@@ -3,6 +3,8 @@
 //! An oracle looks on: it is told what each process is about to do and what came of it, and compares. It must not be part of the
 //! structure, nor die with a process: a model keeps its facts in [`Cell`]s, chaos in shared memory that is not under test.
 
+#[cfg(not(model))]
+use crate::sync::atomic::Ordering::SeqCst;
 use core::cell::Cell;
 
 /// A number that an oracle keeps.
@@ -23,6 +25,47 @@ impl Fact for Cell<u64> {
     }
     fn swap(&self, value: u64) -> u64 {
         self.replace(value)
+    }
+}
+
+/// A fact in memory that processes share, and that is not under test. SeqCst throughout: what is under test must not lean on it.
+#[cfg(not(model))]
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Word(crate::sync::atomic::AtomicU64);
+
+#[cfg(not(model))]
+impl Word {
+    /// The fact that is kept in `word`.
+    pub fn of(word: &crate::sync::atomic::AtomicU64) -> &Self {
+        // SAFETY: a transparent wrapper.
+        unsafe { &*core::ptr::from_ref(word).cast::<Self>() }
+    }
+    /// What it is.
+    pub fn get(&self) -> u64 {
+        self.0.load(SeqCst)
+    }
+    /// It is `value` now.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, SeqCst);
+    }
+    /// It is `value` more; what it was.
+    pub fn add(&self, value: u64) -> u64 {
+        self.0.fetch_add(value, SeqCst)
+    }
+    /// It is `value` now; what it was.
+    pub fn swap(&self, value: u64) -> u64 {
+        self.0.swap(value, SeqCst)
+    }
+}
+
+#[cfg(not(model))]
+impl Fact for Word {
+    fn get(&self) -> u64 {
+        self.get()
+    }
+    fn swap(&self, value: u64) -> u64 {
+        self.swap(value)
     }
 }
 

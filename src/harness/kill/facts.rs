@@ -1,7 +1,7 @@
 //! What an oracle keeps, in memory that is not under test, and that all processes share.
 
 use super::Memory;
-use crate::harness::oracle::Fact;
+use crate::harness::oracle::Word;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::SeqCst;
 use std::io;
@@ -46,41 +46,6 @@ impl Facts {
     /// # Panics
     /// If `index` is not below [`Self::WORDS`].
     pub fn word(&self, index: usize) -> &Word {
-        let word = &raw const self.words()[index];
-        // SAFETY: a `Word` is a transparent wrapper of an `AtomicU64`.
-        unsafe { &*word.cast::<Word>() }
-    }
-}
-
-/// A word of [`Facts`]. SeqCst throughout: what is under test must not lean on it, and it is not in the same memory.
-#[derive(Debug)]
-#[repr(transparent)]
-pub struct Word(AtomicU64);
-
-impl Word {
-    /// What it is.
-    pub fn get(&self) -> u64 {
-        self.0.load(SeqCst)
-    }
-    /// It is `value` now.
-    pub fn set(&self, value: u64) {
-        self.0.store(value, SeqCst);
-    }
-    /// It is `value` more; what it was.
-    pub fn add(&self, value: u64) -> u64 {
-        self.0.fetch_add(value, SeqCst)
-    }
-    /// It is `value` now; what it was.
-    pub fn swap(&self, value: u64) -> u64 {
-        self.0.swap(value, SeqCst)
-    }
-}
-
-impl Fact for Word {
-    fn get(&self) -> u64 {
-        self.get()
-    }
-    fn swap(&self, value: u64) -> u64 {
-        self.swap(value)
+        Word::of(&self.words()[index])
     }
 }

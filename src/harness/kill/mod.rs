@@ -38,11 +38,13 @@ mod tally;
 mod trampoline;
 mod walk;
 
+pub use crate::harness::finding::Kind;
+pub use crate::harness::oracle::Word;
 pub use campaign::{Campaign, CampaignReport, Lapse, Survivors, kill_limit};
 pub use cast::Cast;
 pub use engine::EngineError;
-pub use facts::{Facts, Word};
+pub use facts::Facts;
 pub use instants::{Decision, Decisions};
 pub use memory::Memory;
-pub use subject::{Finding, Kind, Subject};
+pub use subject::{Finding, Subject};
 pub use sweep::{Death, Found, Method, Place, Sweep, SweepReport};

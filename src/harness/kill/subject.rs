@@ -1,6 +1,7 @@
 //! What is killed.
 
 use super::{Cast, Facts, Memory};
+use crate::harness::finding::Kind;
 use crate::harness::oracle::Violation;
 
 /// A structure in shared memory, an operation to die in, what a survivor does then, and what must hold.
@@ -90,46 +91,6 @@ pub trait Subject {
     }
 }
 
-/// What kind of thing must not be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Something that was committed, or a right that was held, is gone.
-    Lost,
-    /// Something is half there.
-    Torn,
-    /// Something came twice, or two have what one can have.
-    Duplicated,
-    /// Somebody waits for ever.
-    Stuck,
-    /// A survivor ended by a signal, or panicked.
-    Crashed,
-    /// Something else; the text says what.
-    Other,
-}
-
-impl Kind {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Lost, Self::Torn, Self::Duplicated, Self::Stuck, Self::Crashed, Self::Other];
-
-    /// As it stands in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Lost => "lost",
-            Self::Torn => "torn",
-            Self::Duplicated => "duplicated",
-            Self::Stuck => "stuck",
-            Self::Crashed => "crashed",
-            Self::Other => "other",
-        }
-    }
-}
-
-impl core::fmt::Display for Kind {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
@@ -181,15 +142,6 @@ impl std::error::Error for Finding {}
 
 impl From<Violation> for Finding {
     fn from(violation: Violation) -> Self {
-        let kind = match violation {
-            Violation::Torn { .. } | Violation::NotTold => Kind::Torn,
-            Violation::Lost { .. } | Violation::Changed { .. } => Kind::Lost,
-            // A record that was committed as read came again, or one is missing before it.
-            Violation::OutOfOrder { number, from, .. } if number < from => Kind::Duplicated,
-            Violation::OutOfOrder { .. } => Kind::Lost,
-            Violation::TwoInside { .. } => Kind::Duplicated,
-            Violation::Invented { .. } => Kind::Other,
-        };
-        Self::new(kind, violation.to_string())
+        Self::new(violation.kind(), violation.to_string())
     }
 }

@@ -55,6 +55,8 @@ impl fmt::Display for Kind {
     }
 }
 
+pub use super::finding::Kind as FindingKind;
+
 /// What came of a check; the later in this list, the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -98,60 +100,6 @@ pub struct Run {
     /// Why; may be empty for a pass.
     #[serde(default)]
     pub reason: String,
-}
-
-/// What kind of damage was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FindingKind {
-    /// Something that was committed, or a right that was held, is gone.
-    Lost,
-    /// Something is half there.
-    Torn,
-    /// Something came twice, or two have what one can have.
-    Duplicated,
-    /// Somebody waits for ever.
-    Stuck,
-    /// A survivor ended by a signal, or panicked.
-    Crashed,
-    /// Something else; the text says what.
-    Other,
-}
-
-impl FindingKind {
-    /// All of them.
-    pub const ALL: [Self; 6] = [Self::Lost, Self::Torn, Self::Duplicated, Self::Stuck, Self::Crashed, Self::Other];
-
-    /// Of a finding of which there is a text alone: as far as its first words tell, which are those of
-    /// [`Violation`](super::oracle::Violation) and of chaos.
-    pub fn told_by(text: &str) -> Self {
-        const WORDS: [(&str, FindingKind); 9] = [
-            ("torn: ", FindingKind::Torn),
-            ("what the last holder wrote is not there", FindingKind::Lost),
-            ("committed records are lost", FindingKind::Lost),
-            ("lost: ", FindingKind::Lost),
-            ("two ", FindingKind::Duplicated),
-            ("hang: ", FindingKind::Stuck),
-            ("no lock in ten seconds", FindingKind::Stuck),
-            ("a victim ended by itself", FindingKind::Crashed),
-            ("the stage did not end", FindingKind::Crashed),
-        ];
-        let text = text.strip_prefix("a victim says: ").or_else(|| text.strip_prefix("the stage: ")).unwrap_or(text);
-        WORDS.iter().find(|(words, _)| text.starts_with(words)).map_or(FindingKind::Other, |&(_, kind)| kind)
-    }
-}
-
-impl fmt::Display for FindingKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Lost => "lost",
-            Self::Torn => "torn",
-            Self::Duplicated => "duplicated",
-            Self::Stuck => "stuck",
-            Self::Crashed => "crashed",
-            Self::Other => "other",
-        })
-    }
 }
 
 /// Something that must not be.
