@@ -251,11 +251,17 @@ const CHECKS: [Check; 11] = [
     ),
     (
         "an_operation_that_is_longer_than_the_log_is_incomplete",
-        || toy(payload_first, read),
-        |sweep| sweep.log_words(3230).planted(false),
-        |report| report.incomplete.is_some() && !report.passed(),
+        || toy(counts_up, read_any),
+        // Little more than the room that one instruction may need.
+        |sweep| sweep.log_words(3300).planted(false),
+        |report| report.incomplete.is_some() && report.instructions > 0 && !report.passed(),
     ),
 ];
+
+/// Many instructions, however they are compiled.
+fn counts_up(toy: &Toy) {
+    (1..=1000).for_each(|count| toy.set(0, count));
+}
 
 fn read_any(_: &Toy) -> Result<&'static str, Finding> {
     Ok("anything")
