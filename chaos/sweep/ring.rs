@@ -108,6 +108,8 @@ pub struct Spsc {
     /// The victim opens its seat in the operation, not before.
     opens: Option<Opens>,
     handles: Handles,
+    /// What the victim's operation may wait for; for ever, if nothing.
+    timeout: Option<Duration>,
     /// Those of the engine's process, which its children inherit.
     inherited: RefCell<Option<Victim>>,
     operation: Operation,
@@ -134,6 +136,7 @@ pub struct Victim {
     bytes: Vec<u8>,
     number: u64,
     payload: ([u8; TOO_LONG], usize),
+    timeout: Option<Duration>,
 }
 
 pub struct Survivor {
@@ -192,7 +195,7 @@ impl Spsc {
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
         let (opens, handles, inherited) = (None, Handles::Own, RefCell::new(None));
-        Self { ring, memory, role, is, peer, opens, handles, inherited, operation }
+        Self { ring, memory, role, is, peer, opens, handles, timeout: Some(SHORT), inherited, operation }
     }
 
     fn producer(&self, me: &Attachment) -> Producer {
@@ -481,7 +484,8 @@ impl Spsc {
             _ => self.ring.attach().expect("a free slot"),
         };
         let bytes = Vec::with_capacity(CAPACITY);
-        let mut victim = Victim { me, producer: None, consumer: None, bytes, number: 0, payload: payload(0) };
+        let timeout = self.timeout;
+        let mut victim = Victim { me, producer: None, consumer: None, bytes, number: 0, payload: payload(0), timeout };
         if self.opens.is_some() {
             if let Is::Damaged(damage) = self.is {
                 self.damage(damage);
@@ -571,7 +575,8 @@ operations! {
     try_push(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.try_push(kind, bytes)) }
     push_blocking(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.push(kind, bytes)) }
     push_timeout(_s, victim, facts) {
-        pushes!(victim, facts, |producer, kind, bytes| producer.push_timeout(kind, bytes, SHORT))
+        let timeout = victim.timeout.unwrap_or(Duration::MAX);
+        pushes!(victim, facts, |producer, kind, bytes| producer.push_timeout(kind, bytes, timeout))
     }
     reserve(_s, victim, facts) {
         pushes!(victim, facts, |producer, kind, bytes| producer.reserve(kind, bytes.len()).and_then(|mut reservation| {
@@ -598,7 +603,7 @@ operations! {
         records.pushed(first - 1 + count);
     }
     beat_producer(_s, victim, _facts) { seated(&mut victim.producer).beat() }
-    wait_consumer(_s, victim, _facts) { let _ = seated(&mut victim.producer).wait_consumer(Some(SHORT)); }
+    wait_consumer(_s, victim, _facts) { let _ = seated(&mut victim.producer).wait_consumer(victim.timeout); }
     close_producer(_s, victim, facts) {
         facts.word(HOLDS).set(0);
         victim.producer = None;
@@ -607,7 +612,10 @@ operations! {
 
     try_pop(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.try_pop(bytes)) }
     pop_blocking(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop(bytes)) }
-    pop_timeout(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop_timeout(bytes, SHORT)) }
+    pop_timeout(_s, victim, facts) {
+        let timeout = victim.timeout.unwrap_or(Duration::MAX);
+        pops!(victim, facts, |consumer, bytes| consumer.pop_timeout(bytes, timeout))
+    }
     peek(_s, victim, facts) {
         pops!(victim, facts, |consumer, bytes| consumer.peek().map(|peek| {
             let _ = peek.copy_to(bytes);
@@ -631,7 +639,7 @@ operations! {
         records.committed(records.ended.get());
     }
     beat_consumer(_s, victim, _facts) { seated(&mut victim.consumer).beat() }
-    wait_producer(_s, victim, _facts) { let _ = seated(&mut victim.consumer).wait_producer(Some(SHORT)); }
+    wait_producer(_s, victim, _facts) { let _ = seated(&mut victim.consumer).wait_producer(victim.timeout); }
     close_consumer(_s, victim, facts) {
         facts.word(HOLDS).set(0);
         victim.consumer = None;
@@ -648,12 +656,14 @@ use Peer::{Dead, Stands, Vacant};
 const PUSHES: &[(Is, Peer)] =
     &[(Fresh, Vacant), (Warm, Vacant), (AtTheEnd, Vacant), (Full, Vacant), (ReadSince, Vacant), (Slept, Vacant)];
 /// Not where it would wait for ever.
-const PUSHES_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (ReadSince, Vacant), (Full, Dead)];
-const PUSHES_THAT_WAIT: &[(Is, Peer)] = &[(Warm, Vacant), (Full, Vacant), (Full, Stands), (Full, Dead)];
+const PUSHES_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (ReadSince, Vacant), (Slept, Vacant), (Full, Dead)];
+const PUSHES_THAT_WAIT: &[(Is, Peer)] =
+    &[(Warm, Vacant), (Slept, Vacant), (Full, Vacant), (Full, Stands), (Full, Dead)];
 const POPS: &[(Is, Peer)] =
     &[(Empty, Vacant), (Warm, Vacant), (Padded, Vacant), (PushedSince, Vacant), (Full, Vacant), (Slept, Vacant)];
-const POPS_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (PushedSince, Vacant), (Empty, Dead)];
-const POPS_THAT_WAIT: &[(Is, Peer)] = &[(Warm, Vacant), (Empty, Vacant), (Empty, Stands), (Empty, Dead)];
+const POPS_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (PushedSince, Vacant), (Slept, Vacant), (Empty, Dead)];
+const POPS_THAT_WAIT: &[(Is, Peer)] =
+    &[(Warm, Vacant), (Slept, Vacant), (Empty, Vacant), (Empty, Stands), (Empty, Dead)];
 const DAMAGED_FOR_PUSHES: &[(Is, Peer)] = &[
     (Damaged(Damage::WentBack), Vacant),
     (Damaged(Damage::Odd), Vacant),
@@ -695,12 +705,23 @@ const ROWS: [Row; 19] = [
     Row("close_consumer", close_consumer, CONSUMER, WARM),
 ];
 
-/// Operations that may need to zero what they pass.
-const WIPES: [&str; 8] =
-    ["try_push", "reserve_and_drop", "close_producer", "try_pop", "peek", "pop_batch", "discard", "close_consumer"];
-
+/// Operations that may need to zero what they pass; in two that wait, one state is enough.
+const WIPES: [&str; 11] = [
+    "try_push",
+    "reserve",
+    "reserve_and_drop",
+    "close_producer",
+    "try_pop",
+    "pop",
+    "pop_timeout",
+    "peek",
+    "pop_batch",
+    "discard",
+    "close_consumer",
+];
 /// Operations whose records may have no checksum, and those that may be given a payload that is too long.
-const CHECKED: [&str; 6] = ["try_push", "reserve", "push_batch", "try_pop", "peek", "pop_batch"];
+const CHECKED: [&str; 10] =
+    ["try_push", "push", "push_timeout", "reserve", "push_batch", "try_pop", "pop", "pop_timeout", "peek", "pop_batch"];
 const LARGE: [&str; 5] = ["try_push", "push", "push_timeout", "reserve", "push_batch"];
 
 pub fn cases(all: &mut Vec<Case>) {
@@ -729,6 +750,18 @@ pub fn cases(all: &mut Vec<Case>) {
         }
         if LARGE.contains(&name) {
             add(TooLarge, Vacant, plain, "");
+        }
+        // Without an end, and with one that is later than the clock can say: where it is not waited for.
+        for (timeout, how) in [(None, "_without_end"), (Some(Duration::MAX), "_centuries")] {
+            let (is, peer) = match name {
+                "wait_consumer" | "wait_producer" => (Warm, Stands),
+                "push_timeout" => (Full, Dead),
+                "pop_timeout" => (Empty, Dead),
+                _ => continue,
+            };
+            let title = format!("ring.{name}.{}{how}", state(is, peer));
+            let made = move || Spsc { timeout, ..Spsc::new(plain, role, is, peer, operation) };
+            all.push(Case::new(title, address, made).first_deaths_alone());
         }
         let forked = move || Spsc { handles: Handles::Inherited, ..Spsc::new(plain, role, Warm, Vacant, operation) };
         all.push(Case::new(format!("ring.{name}.forked"), address, forked).first_deaths_alone());
@@ -763,6 +796,18 @@ fn opened(all: &mut Vec<Case>) {
             add(Opens::Dead, Damaged(damage), false);
         }
         add(Opens::Dead, Damaged(Read), true);
+        // Without an end, and with one that is later than the clock can say: where it is not waited for.
+        for (timeout, how) in [(None, "_without_end"), (Some(Duration::MAX), "_centuries")] {
+            let (is, peer) = match name {
+                "wait_consumer" | "wait_producer" => (Warm, Stands),
+                "push_timeout" => (Full, Dead),
+                "pop_timeout" => (Empty, Dead),
+                _ => continue,
+            };
+            let title = format!("ring.{name}.{}{how}", state(is, peer));
+            let made = move || Spsc { timeout, ..Spsc::new(plain, role, is, peer, operation) };
+            all.push(Case::new(title, address, made).first_deaths_alone());
+        }
         let forked = move || Spsc { handles: Handles::Inherited, ..made(Opens::Vacant, Warm, false) };
         all.push(Case::new(format!("ring.{name}.forked"), address, forked).first_deaths_alone());
     }
