@@ -50,12 +50,23 @@ pub struct Case {
     pub name: String,
     /// Address of the operation's function.
     pub operation: usize,
+    /// Survivors may die too.
+    second_deaths: bool,
     run: Run,
 }
 
 /// A report; or, of a sweep that is known to find something, what else it found.
 type Outcome = Result<Result<SweepReport, String>, EngineError>;
 type Run = Box<dyn Fn(&str, Reach) -> Outcome>;
+
+/// Which process the victim's handles were made in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handles {
+    /// In the victim.
+    Own,
+    /// In the process that it was forked from, which lives, and stands still.
+    Inherited,
+}
 
 /// Leaves the first sweep of each operation, and those of the engine itself.
 pub fn one_of_each(cases: &mut Vec<Case>) {
@@ -69,16 +80,23 @@ impl Case {
             let (subject, most) = (make(), reach.most_planted);
             Sweep::new(name, &subject).second_deaths(reach.second_deaths).most_planted(most).run().map(Ok)
         };
-        Self { name, operation, run: Box::new(run) }
+        Self { name, operation, second_deaths: true, run: Box::new(run) }
+    }
+
+    /// Survivors do not die: the operation changes nothing, so their deaths are those of another sweep.
+    pub fn first_deaths_alone(mut self) -> Self {
+        self.second_deaths = false;
+        self
     }
 
     /// One of the engine itself, which says by its own measure whether it did right.
     pub fn check(name: String, run: impl Fn(&str) -> Outcome + 'static) -> Self {
-        Self { name, operation: 0, run: Box::new(move |name, _| run(name)) }
+        Self { name, operation: 0, second_deaths: true, run: Box::new(move |name, _| run(name)) }
     }
 
     /// Runs it, in a process of one thread.
     pub fn run(&self, reach: Reach) -> Outcome {
-        (self.run)(&self.name, reach)
+        let second_deaths = reach.second_deaths && self.second_deaths;
+        (self.run)(&self.name, Reach { second_deaths, ..reach })
     }
 }

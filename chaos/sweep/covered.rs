@@ -3,7 +3,7 @@
 use crate::outcome::Figures;
 use comfy_table::{CellAlignment, Table, presets};
 use ownerdead::harness::kill::Place;
-use ownerdead::harness::kill::code::{Address, Code, Coverage, Functions, Reason, Reasons, Uncovered};
+use ownerdead::harness::kill::code::{Address, Branch, Code, Coverage, Functions, Reason, Reasons, Uncovered};
 use ownerdead::harness::record::{self, Record, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,6 +12,8 @@ use std::time::Duration;
 
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 const REASONS: &str = "chaos/sweep/uncovered.tsv";
+/// The variable that asks for each line that is not covered and has a reason.
+const DETAILS: &str = "OWNERDEAD_SWEEP_UNCOVERED";
 
 /// Operations that panic on purpose: where they come is not what others are to cover.
 const PANICS: [&str; 1] = ["robust_mutex.panic_inside"];
@@ -74,8 +76,19 @@ pub fn report(seen: &Seen, whole: bool) -> bool {
     }
 }
 
+/// An operation.
+struct Row {
+    name: String,
+    /// By its own sweeps.
+    coverage: Coverage,
+    /// By those of all operations.
+    by_any: Coverage,
+    figures: Figures,
+    sweeps: usize,
+}
+
 struct Covered {
-    rows: Vec<(String, Coverage, Figures, usize)>,
+    rows: Vec<Row>,
     all: Coverage,
     figures: Figures,
 }
@@ -87,17 +100,24 @@ fn cover(seen: &Seen) -> Result<Covered, Box<dyn std::error::Error>> {
     let (mut rows, mut figures, mut roots, mut died) =
         (Vec::new(), Figures::default(), BTreeSet::new(), BTreeSet::new());
     for (name, sweeps) in operations.iter() {
-        let at: BTreeSet<&Address> = sweeps.iter().map(|sweep| &sweep.at).collect();
-        let executed: BTreeSet<Address> = sweeps.iter().flat_map(executed).collect();
-        let functions: Functions = code.closure(at.iter().copied(), is_ours)?;
-        let sum = sweeps.iter().fold(Figures::default(), |sum, sweep| sum.plus(&sweep.figures));
-        rows.push((name.clone(), functions.coverage(&executed, &reasons)?, sum, sweeps.len()));
-        figures = figures.plus(&sum);
-        if PANICS.contains(&name.as_str()) {
-            continue;
+        figures = sweeps.iter().fold(figures, |sum, sweep| sum.plus(&sweep.figures));
+        if !PANICS.contains(&name.as_str()) {
+            roots.extend(sweeps.iter().map(|sweep| sweep.at.clone()));
+            died.extend(sweeps.iter().flat_map(executed));
         }
-        roots.extend(at.into_iter().cloned());
-        died.extend(executed);
+    }
+    for (name, sweeps) in operations.iter() {
+        let at: BTreeSet<&Address> = sweeps.iter().map(|sweep| &sweep.at).collect();
+        let functions: Functions = code.closure(at, is_ours)?;
+        let own: BTreeSet<Address> = sweeps.iter().flat_map(executed).collect();
+        let any = own.union(&died).cloned().collect();
+        rows.push(Row {
+            name: name.clone(),
+            coverage: functions.coverage(&own, &reasons)?,
+            by_any: functions.coverage(&any, &reasons)?,
+            figures: sweeps.iter().fold(Figures::default(), |sum, sweep| sum.plus(&sweep.figures)),
+            sweeps: sweeps.len(),
+        });
     }
     let all = code.closure(&roots, is_ours)?.coverage(&died, &reasons)?;
     Ok(Covered { rows, all, figures })
@@ -116,7 +136,7 @@ impl Covered {
         }
         let operations = seen.operations.lock().expect("no holder panics");
         let code = Code::new(CHECKOUT);
-        for (name, coverage, figures, _) in &self.rows {
+        for Row { name, coverage, figures, .. } in &self.rows {
             let sweeps = &operations[name];
             let mut record = Record::new(record::Kind::Sweep, name, 0);
             record.cases = figures.survivors;
@@ -140,31 +160,41 @@ impl Covered {
 
     fn print(&self, whole: bool) -> bool {
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+        table.load_preset(presets::NOTHING);
         table.set_header([
             "operation",
             "sweeps",
-            "instructions covered / total",
             "states",
-            "recovery: boundaries",
-            "states",
+            "second",
             "planted",
+            "instructions",
+            "covered",
+            "elsewhere",
+            "reason",
+            "none",
         ]);
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        for (name, coverage, figures, sweeps) in &self.rows {
-            table.add_row([
-                name.clone(),
-                sweeps.to_string(),
-                format!("{} / {}", coverage.covered, coverage.total),
-                figures.states.to_string(),
-                figures.second_instructions.to_string(),
-                figures.second_states.to_string(),
-                figures.planted.to_string(),
-            ]);
+        for Row { name, coverage, by_any, figures, sweeps } in &self.rows {
+            let counts = [
+                *sweeps as u64,
+                figures.states,
+                figures.second_states,
+                figures.planted,
+                coverage.total,
+                coverage.covered,
+                by_any.covered - coverage.covered,
+                by_any.total - by_any.covered - by_any.unexplained(),
+                by_any.unexplained(),
+            ];
+            table.add_row(std::iter::once(name.clone()).chain(counts.map(|count| count.to_string())));
         }
         println!("{table}");
+        println!(
+            "states: different ones that the operation left, and second: that recoveries left. Of the instructions that it can come to, \
+             covered: it died before them; elsewhere: another operation did; reason: none did, and there is a reason; none: there is none"
+        );
         self.uncovered(whole);
         let rate = |count: u64, micros: u64| count as f64 * 1e6 / micros.max(1) as f64;
         let Figures { instructions, second_instructions, planted, survivors, image_micros, planted_micros, .. } =
@@ -187,27 +217,37 @@ impl Covered {
     }
 
     fn uncovered(&self, whole: bool) {
-        let mut proved: BTreeMap<String, u64> = BTreeMap::new();
-        for Uncovered { source, instructions, first, reason } in &self.all.uncovered {
-            let place = format!("{}:{} {}", source.file.display(), source.line, source.function);
-            match reason {
-                Some(reason @ Reason::Given(_)) => {
-                    println!("  {instructions:3} not covered: {place}: {reason}");
+        let mut reasons: BTreeMap<&Reason, u64> = BTreeMap::new();
+        let mut regions: Vec<(&Branch, Vec<&Uncovered>)> = Vec::new();
+        let nowhere = Branch::default();
+        let details = std::env::var_os(DETAILS).is_some();
+        for uncovered in &self.all.uncovered {
+            if let Some(reason) = &uncovered.reason {
+                *reasons.entry(reason).or_default() += uncovered.instructions;
+                if details {
+                    println!("  {}: {reason}", lines_of(uncovered));
                 }
-                Some(reason) => *proved.entry(reason.to_string()).or_default() += instructions,
-                None if whole => {
-                    println!("  {instructions:3} NOT COVERED, without a reason: {place} ({})", first.short())
-                }
-                None => {}
+                continue;
+            }
+            let branch = uncovered.branch.as_deref().unwrap_or(&nowhere);
+            match regions.last_mut() {
+                Some((last, lines)) if *last == branch => lines.push(uncovered),
+                _ => regions.push((branch, vec![uncovered])),
             }
         }
-        for (reason, instructions) in proved {
-            println!("  {instructions:3} not covered: {reason} (seen in the code)");
+        println!("not covered, and why:");
+        for (reason, instructions) in reasons {
+            let seen = if matches!(reason, Reason::Proved(_)) { " (seen in the code)" } else { "" };
+            println!("  {instructions:4} {reason}{seen}");
+        }
+        if !details {
+            println!("  ({DETAILS}=1 prints the lines of each)");
         }
         if whole {
+            regions.iter().for_each(|(branch, lines)| without_reason(branch, lines));
             for line in &self.all.unused {
                 println!(
-                    "  {REASONS}:{}: nothing uncovered is in {} with `{}`",
+                    "  {REASONS}:{}: UNUSED: nothing uncovered is in or behind {} with `{}`",
                     line.number,
                     line.file.display(),
                     line.contains
@@ -221,6 +261,31 @@ impl Covered {
             println!("  {address} was executed, and is no instruction as decoded");
         }
     }
+}
+
+/// A region that has no reason.
+fn without_reason(branch: &Branch, lines: &[&Uncovered]) {
+    let sum: u64 = lines.iter().map(|uncovered| uncovered.instructions).sum();
+    println!("  {sum} NOT COVERED, without a reason, behind:");
+    for (what, places) in [("branch", &branch.from), ("to", &branch.to)] {
+        for (file, line) in places {
+            println!("      {what:6} {}:{line}  {}", file.display(), text(file, *line));
+        }
+    }
+    for uncovered in lines {
+        println!("    {}, {}", lines_of(uncovered), uncovered.first.short());
+    }
+}
+
+fn lines_of(uncovered: &Uncovered) -> String {
+    let Uncovered { source, instructions, .. } = uncovered;
+    format!("{instructions:4} at {}:{} {}", source.file.display(), source.line, source.function)
+}
+
+/// What stands there, for people.
+fn text(file: &Path, line: u32) -> String {
+    let text = std::fs::read_to_string(Path::new(CHECKOUT).join(file)).unwrap_or_default();
+    (line as usize).checked_sub(1).and_then(|line| text.lines().nth(line)).unwrap_or_default().trim().to_owned()
 }
 
 /// The kill map of an operation.

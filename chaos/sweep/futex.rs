@@ -5,6 +5,7 @@ use super::mutex::{Pair, SHORT, ZERO};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::lock::{FutexGuard, FutexMutex};
 use ownerdead::segment::Options;
+use std::cell::RefCell;
 
 /// Word of the facts: where the victim is.
 const AT: usize = 0;
@@ -25,6 +26,9 @@ pub struct Plain {
     locked: bool,
     /// Somebody has waited for it in vain, and has left it as contended.
     contended: bool,
+    /// The engine's process has it, and its children inherit the guard.
+    held_by_parent: bool,
+    inherited: RefCell<Victim<'static>>,
     operation: Operation,
 }
 
@@ -32,7 +36,8 @@ impl Plain {
     fn new((held, locked, contended): (bool, bool, bool), operation: Operation) -> Self {
         let mutex = FutexMutex::memfd(&Options::new().slots(1), ZERO).expect("a mutex");
         let memory = Memory::of(mutex.segment()).expect("its file, mapped");
-        Self { mutex, memory, held, locked, contended, operation }
+        let (held_by_parent, inherited) = (false, RefCell::new(None));
+        Self { mutex, memory, held, locked, contended, held_by_parent, inherited, operation }
     }
 }
 
@@ -49,9 +54,16 @@ impl Subject for Plain {
         if self.held {
             cast.stands(|| self.mutex.try_lock().expect("a free lock"));
         }
+        if self.held_by_parent {
+            let mutex: &'static FutexMutex<Pair> = Box::leak(Box::new(self.mutex.clone()));
+            self.inherited.replace(mutex.try_lock());
+        }
     }
 
     fn attach(&self, facts: &Facts) -> Victim<'_> {
+        if let Some(inherited) = self.inherited.take() {
+            return Some(inherited);
+        }
         let guard = self.locked.then(|| self.mutex.try_lock().expect("a free lock"));
         if guard.is_some() {
             facts.word(AT).set(INSIDE);
@@ -70,7 +82,8 @@ impl Subject for Plain {
 
     fn recover(&self, (): &mut (), facts: &Facts) -> Result<&'static str, Finding> {
         let at = facts.word(AT).get();
-        let (may_be_had, must_be_had) = (!self.held && at != INSIDE, !self.held && at == OUTSIDE);
+        let held = self.held || self.held_by_parent;
+        let (may_be_had, must_be_had) = (!held && at != INSIDE, !held && at == OUTSIDE);
         if must_be_had {
             // From here on this one may have it, should it die.
             facts.word(AT).set(BETWEEN);
@@ -87,13 +100,19 @@ impl Subject for Plain {
     }
 }
 
+/// Unlocks: one function, so that what each state comes by is the code of all.
+#[inline(never)]
+fn give_up(guard: FutexGuard<'_, Pair>) {
+    drop(guard);
+}
+
 /// The victim has it, and changes the data.
 fn change(mut guard: FutexGuard<'_, Pair>, facts: &Facts) {
     facts.word(AT).set(INSIDE);
     guard.left += 1;
     guard.right += 1;
     facts.word(AT).set(BETWEEN);
-    drop(guard);
+    give_up(guard);
     facts.word(AT).set(OUTSIDE);
 }
 
@@ -122,7 +141,7 @@ fn lock_timeout<'s>(subject: &'s Plain, _: &mut Victim<'s>, facts: &Facts) {
 #[inline(never)]
 fn unlock<'s>(_: &'s Plain, victim: &mut Victim<'s>, facts: &Facts) {
     facts.word(AT).set(BETWEEN);
-    *victim = None;
+    victim.take().into_iter().for_each(give_up);
     facts.word(AT).set(OUTSIDE);
 }
 
@@ -141,4 +160,7 @@ pub fn cases(all: &mut Vec<Case>) {
         let address = operation as *const () as usize;
         all.push(Case::new(format!("futex_mutex.{name}"), address, move || Plain::new(how, operation)));
     }
+    // A child does not have its parent's lock.
+    let forked = || Plain { held_by_parent: true, ..Plain::new((false, false, false), unlock) };
+    all.push(Case::new("futex_mutex.unlock.forked".into(), unlock as *const () as usize, forked).first_deaths_alone());
 }

@@ -1,11 +1,12 @@
 //! The robust mutex and the futex mutex: one dies while it locks, holds, repairs or unlocks.
 
-use super::case::{Case, FactsOf};
+use super::case::{Case, FactsOf, Handles};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word};
 use ownerdead::harness::oracle::Exclusion;
 use ownerdead::lock::{Guard, LockError, LockTimeoutError, RobustMutex, TryLockError};
 use ownerdead::owner::Attachment;
 use ownerdead::segment::Options;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -47,7 +48,16 @@ enum Is {
     Suspect,
     /// Given up unrepaired.
     NotRecoverable,
+    /// Damaged: its word is of a slot that is not there, or of none.
+    NoSlot,
+    NoHolder,
+    /// Nobody's, and the victim is attached to another segment.
+    Foreign,
 }
+
+/// Offset of the lock's word in its segment: see `segment`.
+const WORD: usize = 4096 * (1 + SLOTS as usize);
+const SLOTS: u32 = 6;
 
 type Operation = for<'s> fn(&'s Robust, &mut Victim<'s>, &Facts);
 
@@ -59,6 +69,9 @@ pub struct Robust {
     locked: bool,
     /// Somebody has waited for the victim's lock, in vain.
     waited: bool,
+    handles: Handles,
+    /// Those of the engine's process, which its children inherit.
+    inherited: RefCell<Option<Victim<'static>>>,
     operation: Operation,
 }
 
@@ -90,16 +103,64 @@ fn change(guard: &mut Guard<'_, Pair>, facts: &Facts, told: bool) {
 
 impl Robust {
     fn new(is: Is, locked: bool, waited: bool, operation: Operation) -> Self {
-        let mutex = RobustMutex::memfd(&Options::new().slots(6), ZERO).expect("a mutex");
+        let mutex = RobustMutex::memfd(&Options::new().slots(SLOTS), ZERO).expect("a mutex");
         let memory = Memory::of(mutex.segment()).expect("its file, mapped");
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
-        Self { mutex, memory, is, locked, waited, operation }
+        let (handles, inherited) = (Handles::Own, RefCell::new(None));
+        Self { mutex, memory, is, locked, waited, handles, inherited, operation }
     }
 
     /// A thread of this process that lives as long as the process.
     fn attached(&self) -> &'static Attachment {
         Box::leak(Box::new(self.mutex.attach().expect("a free slot")))
+    }
+
+    /// Whether a lock gives an error that is not the death of its holder.
+    fn refuses(&self) -> bool {
+        !matches!(self.is, Is::Free | Is::DeadOnes | Is::Suspect) || self.handles == Handles::Inherited
+    }
+
+    /// The word of the lock is `word`.
+    fn damage(&self, word: u64) {
+        assert!(WORD + 8 <= self.memory.len());
+        // SAFETY: in bounds of the mapping, as was just seen, and aligned; nobody else is at work.
+        unsafe { self.memory.start().as_ptr().add(WORD).cast::<u64>().write(word) };
+        let me = self.attached();
+        assert!(matches!(self.mutex.try_lock(me), Err(TryLockError::Corrupt { found, .. }) if found == word));
+    }
+
+    /// What the victim has when its operation begins.
+    fn begins<'m>(&self, mutex: &'m RobustMutex<Pair>, facts: &Facts) -> Victim<'m> {
+        let mut victim = Victim { me: self.attached(), guard: None };
+        if self.is == Is::Foreign {
+            let other = RobustMutex::memfd(&Options::new().slots(1), ZERO).expect("a mutex");
+            victim.me = Box::leak(Box::new(other.attach().expect("a free slot")));
+        }
+        if self.locked {
+            let (guard, told) = match mutex.lock(victim.me) {
+                Ok(guard) => (guard, false),
+                Err(LockError::OwnerDied(died)) => (died.into_guard(), true),
+                Err(error) => panic!("{error}"),
+            };
+            exclusion(facts).enter(VICTIM, told).expect("alone");
+            victim.guard = Some(guard);
+        }
+        if self.waited {
+            // By another membership of this thread: to the mutex it is another one.
+            let other = self.mutex.attach().expect("a free slot");
+            assert!(matches!(self.mutex.lock_timeout(&other, SHORT), Err(LockTimeoutError::TimedOut)));
+        }
+        victim
+    }
+
+    fn is_damaged(&self) -> bool {
+        matches!(self.is, Is::NoSlot | Is::NoHolder)
+    }
+
+    /// Somebody who lives, and stands still, has the lock.
+    fn is_held(&self) -> bool {
+        self.is == Is::Held || self.locked && self.handles == Handles::Inherited
     }
 
     /// A process has the lock, and is changing the data.
@@ -123,7 +184,10 @@ impl Subject for Robust {
 
     fn prepare<'s>(&'s self, cast: &mut Cast<'s>, facts: &Facts) {
         match self.is {
-            Is::Free => {}
+            Is::Free | Is::Foreign => {}
+            // See `owner::right`: held by slot 77; and not held, with a bit that nobody sets.
+            Is::NoSlot => self.damage(1 << 32 | 1 << 29 | 77),
+            Is::NoHolder => self.damage(1),
             Is::Held => cast.stands(|| self.holds(facts)),
             Is::DeadOnes => cast.dies(|| self.holds(facts)),
             Is::Suspect => cast.dies(|| {
@@ -143,25 +207,17 @@ impl Subject for Robust {
                 facts.word(GIVEN_UP).set(2);
             }
         }
+        if self.handles == Handles::Inherited {
+            let mutex = Box::leak(Box::new(self.mutex.clone()));
+            self.inherited.replace(Some(self.begins(mutex, facts)));
+        }
     }
 
     fn attach(&self, facts: &Facts) -> Victim<'_> {
-        let mut victim = Victim { me: self.attached(), guard: None };
-        if self.locked {
-            let (guard, told) = match self.mutex.lock(victim.me) {
-                Ok(guard) => (guard, false),
-                Err(LockError::OwnerDied(died)) => (died.into_guard(), true),
-                Err(error) => panic!("{error}"),
-            };
-            exclusion(facts).enter(VICTIM, told).expect("alone");
-            victim.guard = Some(guard);
+        match self.inherited.take() {
+            Some(inherited) => inherited,
+            None => self.begins(&self.mutex, facts),
         }
-        if self.waited {
-            // By another membership of this thread: to the mutex it is another one.
-            let other = self.mutex.attach().expect("a free slot");
-            assert!(matches!(self.mutex.lock_timeout(&other, SHORT), Err(LockTimeoutError::TimedOut)));
-        }
-        victim
     }
 
     fn operation<'s>(&'s self, victim: &mut Victim<'s>, facts: &Facts) {
@@ -194,7 +250,8 @@ impl Subject for Robust {
                 Ok("owner died")
             }
             Err(TryLockError::NotRecoverable) if facts.word(GIVEN_UP).get() > 0 => Ok("not recoverable"),
-            Err(TryLockError::WouldBlock) if self.is == Is::Held => Ok("held by one who lives"),
+            Err(TryLockError::WouldBlock) if self.is_held() => Ok("held by one who lives"),
+            Err(TryLockError::Corrupt { .. }) if self.is_damaged() => Ok("damaged"),
             Err(error) => Err(Finding::stuck(format!("the lock: {error}"))),
         }
     }
@@ -203,7 +260,8 @@ impl Subject for Robust {
         match self.mutex.lock_timeout(me, SHORT) {
             Ok(guard) => enters(&guard, facts, false),
             Err(LockTimeoutError::NotRecoverable) if facts.word(GIVEN_UP).get() > 0 => Ok(()),
-            Err(LockTimeoutError::TimedOut) if self.is == Is::Held => Ok(()),
+            Err(LockTimeoutError::TimedOut) if self.is_held() => Ok(()),
+            Err(LockTimeoutError::Corrupt { .. }) if self.is_damaged() => Ok(()),
             Err(error) => Err(Finding::stuck(format!("the lock after its recovery: {error}"))),
         }
     }
@@ -237,6 +295,12 @@ macro_rules! operations {
     )+};
 }
 
+/// Unlocks: one function, so that what each state comes by is the code of all.
+#[inline(never)]
+fn give_up(guard: Guard<'_, Pair>) {
+    drop(guard);
+}
+
 /// What the victim does with what it got, which must be what the lock then gives.
 macro_rules! got {
     ($locked:expr, $subject:ident, $facts:ident, $died:path) => {
@@ -244,7 +308,7 @@ macro_rules! got {
             Ok(mut guard) => {
                 assert_eq!($subject.is, Is::Free);
                 change(&mut guard, $facts, false);
-                drop(guard);
+                give_up(guard);
                 $facts.word(ENDED).add(1);
             }
             Err($died(died)) => {
@@ -252,10 +316,10 @@ macro_rules! got {
                 let mut guard = died.into_guard();
                 change(&mut guard, $facts, true);
                 guard.mark_consistent();
-                drop(guard);
+                give_up(guard);
                 $facts.word(ENDED).add(1);
             }
-            Err(_) => assert!(matches!($subject.is, Is::Held | Is::NotRecoverable)),
+            Err(_) => assert!($subject.refuses()),
         }
     };
 }
@@ -264,17 +328,19 @@ operations! {
     lock(subject, victim, facts) { got!(subject.mutex.lock(victim.me), subject, facts, LockError::OwnerDied) }
     try_lock(subject, victim, facts) { got!(subject.mutex.try_lock(victim.me), subject, facts, TryLockError::OwnerDied) }
     lock_timeout(subject, victim, facts) {
-        got!(subject.mutex.lock_timeout(victim.me, SHORT), subject, facts, LockTimeoutError::OwnerDied)
+        // Nobody waits for the dead, so here it may be later than the clock can say.
+        let timeout = if subject.is == Is::DeadOnes { Duration::MAX } else { SHORT };
+        got!(subject.mutex.lock_timeout(victim.me, timeout), subject, facts, LockTimeoutError::OwnerDied)
     }
     unlock(_s, victim, facts) {
         exclusion(facts).leave();
-        victim.guard = None;
+        victim.guard.take().into_iter().for_each(give_up);
         facts.word(ENDED).set(0);
     }
     unlock_unrepaired(_s, victim, facts) {
         facts.word(GIVEN_UP).set(1);
         exclusion(facts).leave();
-        victim.guard = None;
+        victim.guard.take().into_iter().for_each(give_up);
         facts.word(GIVEN_UP).set(2);
     }
     panic_inside(_s, victim, _facts) {
@@ -289,34 +355,45 @@ operations! {
 }
 
 pub fn cases(all: &mut Vec<Case>) {
-    use Is::{DeadOnes, Free, Held, NotRecoverable, Suspect};
+    use Is::{DeadOnes, Foreign, Free, Held, NoHolder, NoSlot, NotRecoverable, Suspect};
     // Operation, in which states, whether the victim has the lock already.
     const ROWS: [(&str, Operation, &[Is], bool); 7] = [
-        ("lock", lock, &[Free, DeadOnes, Suspect, NotRecoverable], false),
-        ("try_lock", try_lock, &[Free, Held, DeadOnes, Suspect, NotRecoverable], false),
-        ("lock_timeout", lock_timeout, &[Free, Held, DeadOnes, NotRecoverable], false),
+        ("lock", lock, &[Free, DeadOnes, Suspect, NotRecoverable, NoSlot, NoHolder, Foreign], false),
+        ("try_lock", try_lock, &[Free, Held, DeadOnes, Suspect, NotRecoverable, NoSlot, NoHolder, Foreign], false),
+        ("lock_timeout", lock_timeout, &[Free, Held, DeadOnes, NotRecoverable, NoSlot, NoHolder, Foreign], false),
         ("unlock", unlock, &[Free], true),
         ("unlock_unrepaired", unlock_unrepaired, &[DeadOnes], true),
         ("panic_inside", panic_inside, &[Free], true),
         ("lock_twice", lock_twice, &[Free], true),
     ];
     for (name, operation, states, locked) in ROWS {
+        let address = operation as *const () as usize;
         for &is in states {
             for waited in [false, true] {
                 if waited && !locked {
                     continue;
                 }
-                let state = match is {
-                    Free => "free",
-                    Held => "held",
-                    DeadOnes => "dead_ones",
-                    Suspect => "suspect",
-                    NotRecoverable => "not_recoverable",
-                };
-                let title = format!("robust_mutex.{name}.{state}{}", if waited { "_waited_for" } else { "" });
-                let address = operation as *const () as usize;
+                let title = format!("robust_mutex.{name}.{}{}", state(is), if waited { "_waited_for" } else { "" });
                 all.push(Case::new(title, address, move || Robust::new(is, locked, waited, operation)));
             }
         }
+        // A child does not have its parent's lock.
+        if ["lock", "try_lock", "lock_timeout", "unlock"].contains(&name) {
+            let forked = move || Robust { handles: Handles::Inherited, ..Robust::new(Free, locked, false, operation) };
+            all.push(Case::new(format!("robust_mutex.{name}.forked"), address, forked).first_deaths_alone());
+        }
+    }
+}
+
+fn state(is: Is) -> &'static str {
+    match is {
+        Is::Free => "free",
+        Is::Held => "held",
+        Is::DeadOnes => "dead_ones",
+        Is::Suspect => "suspect",
+        Is::NotRecoverable => "not_recoverable",
+        Is::NoSlot => "no_slot",
+        Is::NoHolder => "no_holder",
+        Is::Foreign => "foreign",
     }
 }

@@ -6,6 +6,7 @@ use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::lock::{LockTimeoutError, RobustMutex};
 use ownerdead::owner::Attachment;
 use ownerdead::segment::Options;
+use std::cell::RefCell;
 
 const SLOTS: u32 = 3;
 /// Word of the facts: how often somebody may have died between two states of a slot, which leaks it.
@@ -26,6 +27,10 @@ enum Is {
     Shared,
     /// No slot is free.
     Full,
+    /// The victim holds a lock.
+    Holds,
+    /// The victim is forked from the thread in the first slot, which lives, and stands still.
+    Forked,
 }
 
 type Operation = fn(&Table, &mut Option<Attachment>, &Facts);
@@ -35,6 +40,8 @@ pub struct Table {
     memory: Memory,
     is: Is,
     attached: bool,
+    /// That of the engine's process, which its children inherit.
+    inherited: RefCell<Option<Attachment>>,
     operation: Operation,
 }
 
@@ -44,7 +51,7 @@ impl Table {
         let memory = Memory::of(mutex.segment()).expect("its file, mapped");
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
-        Self { mutex, memory, is, attached, operation }
+        Self { mutex, memory, is, attached, inherited: RefCell::new(None), operation }
     }
 
     /// A thread of this process, which has been slept on, in the first slot.
@@ -69,7 +76,8 @@ impl Subject for Table {
 
     fn prepare<'s>(&'s self, cast: &mut Cast<'s>, facts: &Facts) {
         match self.is {
-            Is::Fresh => {}
+            Is::Fresh | Is::Holds => {}
+            Is::Forked => drop(self.inherited.replace(self.mutex.attach().ok())),
             Is::UsedByADeadOne => cast.dies(|| {
                 let me = self.mutex.attach().expect("a free slot");
                 lives(&me, facts).expect("the first one");
@@ -83,6 +91,14 @@ impl Subject for Table {
 
     fn attach(&self, facts: &Facts) -> Option<Attachment> {
         facts.word(MAY_HAVE_LEAKED).add(1);
+        if let Some(inherited) = self.inherited.take() {
+            return Some(inherited);
+        }
+        if self.is == Is::Holds {
+            let me: &'static Attachment = Box::leak(Box::new(self.mutex.attach().expect("a free slot")));
+            std::mem::forget(self.mutex.lock(me).expect("a free lock"));
+            return Some(me.clone());
+        }
         let slept_on = self.is == Is::SleptOn;
         self.attached.then(|| if slept_on { self.slept_on() } else { self.mutex.attach().expect("a free slot") })
     }
@@ -107,7 +123,7 @@ impl Subject for Table {
         if counts.moving > leaks {
             return Err(Finding::lost(format!("{} slots leaked, {leaks} died at most", counts.moving)));
         }
-        let living = usize::from(self.is == Is::Shared);
+        let living = usize::from(matches!(self.is, Is::Shared | Is::Forked));
         if counts.attached != living {
             return Err(Finding::stuck(format!("{} seem to live, {living} do", counts.attached)));
         }
@@ -127,6 +143,7 @@ impl Subject for Table {
         let Some(attached) = me.take() else { return Ok(()) };
         match self.mutex.lock_timeout(&attached, SHORT) {
             Ok(guard) => drop(guard),
+            Err(LockTimeoutError::OwnerDied(died)) if self.is == Is::Holds => died.into_guard().mark_consistent(),
             Err(error) => return Err(Finding::stuck(format!("a lock that nobody has: {error}"))),
         }
         let (before, id) = (self.mutex.table().counts(), attached.id());
@@ -165,8 +182,8 @@ fn detach(_: &Table, me: &mut Option<Attachment>, _: &Facts) {
 }
 
 pub fn cases(all: &mut Vec<Case>) {
-    use Is::{Fresh, Full, Shared, SleptOn, UsedByADeadOne};
-    const ROWS: [(&str, Operation, bool, Is); 8] = [
+    use Is::{Forked, Fresh, Full, Holds, Shared, SleptOn, UsedByADeadOne};
+    const ROWS: [(&str, Operation, bool, Is); 10] = [
         ("attach.fresh", attach, false, Fresh),
         ("attach.used_by_a_dead_one", attach, false, UsedByADeadOne),
         ("attach.slept_on", attach, false, SleptOn),
@@ -175,9 +192,12 @@ pub fn cases(all: &mut Vec<Case>) {
         ("detach.fresh", detach, true, Fresh),
         ("detach.slept_on", detach, true, SleptOn),
         ("detach.shared", detach, true, Shared),
+        ("detach.holds", detach, true, Holds),
+        ("detach.forked", detach, true, Forked),
     ];
     for (name, operation, attached, is) in ROWS {
         let address = operation as *const () as usize;
-        all.push(Case::new(format!("owner.{name}"), address, move || Table::new(is, attached, operation)));
+        let case = Case::new(format!("owner.{name}"), address, move || Table::new(is, attached, operation));
+        all.push(if is == Forked { case.first_deaths_alone() } else { case });
     }
 }

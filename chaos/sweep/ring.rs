@@ -1,6 +1,6 @@
 //! The SPSC ring: a producer, or a consumer, dies in each of its operations, whatever the ring is like then.
 
-use super::case::{Case, FactsOf};
+use super::case::{Case, FactsOf, Handles};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word};
 use ownerdead::harness::oracle::Records;
 use ownerdead::owner::{Attachment, SeatState};
@@ -9,14 +9,16 @@ use ownerdead::ring::spsc::{
     TryPushError,
 };
 use ownerdead::segment::Options;
+use std::cell::RefCell;
 use std::time::Duration;
 
 /// Bytes of the ring: five records, so that it is soon full, and a padding record soon needed.
 const CAPACITY: usize = 256;
 /// For those who are to wait in vain: by the clock of a sweep they go to sleep once.
 const SHORT: Duration = Duration::from_micros(1500);
-/// Longest payload, in bytes.
+/// Longest payload, in bytes; but for one that is too long for the ring.
 const LONGEST: usize = 24;
+const TOO_LONG: usize = 128;
 
 const SLOTS: u32 = 6;
 /// Offset of the ring's body in its segment: see `segment`.
@@ -55,6 +57,8 @@ pub enum Is {
     Slept,
     /// Empty.
     Empty,
+    /// Warm, and the payload does not fit in a ring of this size.
+    TooLarge,
     /// Damaged, by somebody who does not follow the protocol: so.
     Damaged(Damage),
 }
@@ -78,6 +82,8 @@ pub enum Damage {
     Payload,
     /// Both seats are of a slot that is not there.
     Seats,
+    /// More was read than was written, by the index of a ring with wipe.
+    Read,
 }
 
 /// Whose the other seat is.
@@ -101,6 +107,11 @@ pub struct Spsc {
     peer: Peer,
     /// The victim opens its seat in the operation, not before.
     opens: Option<Opens>,
+    handles: Handles,
+    /// What the victim's operation may wait for; for ever, if nothing.
+    timeout: Option<Duration>,
+    /// Those of the engine's process, which its children inherit.
+    inherited: RefCell<Option<Victim>>,
     operation: Operation,
 }
 
@@ -113,6 +124,8 @@ enum Opens {
     Dead,
     /// Of one that stands still.
     Taken,
+    /// Nobody's, and the victim is attached to another segment.
+    Foreign,
 }
 
 pub struct Victim {
@@ -122,7 +135,8 @@ pub struct Victim {
     /// What it pops into, and the record that it pushes.
     bytes: Vec<u8>,
     number: u64,
-    payload: ([u8; LONGEST], usize),
+    payload: ([u8; TOO_LONG], usize),
+    timeout: Option<Duration>,
 }
 
 pub struct Survivor {
@@ -132,9 +146,9 @@ pub struct Survivor {
 }
 
 /// The payload of record `number`: its length and its bytes follow from it.
-fn payload(number: u64) -> ([u8; LONGEST], usize) {
-    let mut bytes = [0; LONGEST];
-    for (index, byte) in bytes.iter_mut().enumerate() {
+fn payload(number: u64) -> ([u8; TOO_LONG], usize) {
+    let mut bytes = [0; TOO_LONG];
+    for (index, byte) in bytes[..LONGEST].iter_mut().enumerate() {
         *byte = (number as u8).wrapping_mul(31).wrapping_add(index as u8) | 1;
     }
     (bytes, LONGEST - (number % 3) as usize * 5)
@@ -175,13 +189,13 @@ fn pop(consumer: &mut Consumer, facts: &Facts) -> Result<bool, Finding> {
 }
 
 impl Spsc {
-    fn new((role, wipe): (u64, bool), is: Is, peer: Peer, opens: Option<Opens>, operation: Operation) -> Self {
-        let config = Config::new(CAPACITY).wipe(wipe);
+    fn new(config: Config, role: u64, is: Is, peer: Peer, operation: Operation) -> Self {
         let ring = Ring::memfd(&Options::new().slots(SLOTS), &config).expect("a ring");
         let memory = Memory::of(ring.segment()).expect("its file, mapped");
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
-        Self { ring, memory, role, is, peer, opens, operation }
+        let (opens, handles, inherited) = (None, Handles::Own, RefCell::new(None));
+        Self { ring, memory, role, is, peer, opens, handles, timeout: Some(SHORT), inherited, operation }
     }
 
     fn producer(&self, me: &Attachment) -> Producer {
@@ -198,6 +212,7 @@ impl Spsc {
         let empties = |consumer: &mut Consumer| while pop(consumer, facts).expect(wanted) {};
         match self.is {
             Is::Fresh => {}
+            Is::Damaged(Damage::Read) => push(producer, facts).expect(wanted),
             // A producer looks at the other index when the ring seems full, a consumer when it seems empty.
             Is::Damaged(_) if self.role == PRODUCER => {
                 push(producer, facts).expect(wanted);
@@ -211,7 +226,7 @@ impl Spsc {
                 push(producer, facts).expect(wanted);
                 empties(consumer);
             }
-            Is::Warm => {
+            Is::Warm | Is::TooLarge => {
                 (0..3).for_each(|_| push(producer, facts).expect(wanted));
                 pop(consumer, facts).expect(wanted);
             }
@@ -282,6 +297,7 @@ impl Spsc {
                 Damage::TooLong => *next = (*next & !0xffff_ffff) | 200,
                 Damage::EndlessPadding => *next |= 0xffff_ffff,
                 Damage::Payload => *next.add(1) ^= 1,
+                Damage::Read => *self.body(HEAD + 16) = 1 << 20,
                 Damage::Seats => SEATS_AT.iter().for_each(|&seat| *self.body(seat) = 1 << 32 | 1 << 29 | 77),
             }
         }
@@ -309,6 +325,7 @@ impl Spsc {
         let name = if role == PRODUCER { "producer" } else { "consumer" };
         let stands =
             role != self.role && self.peer == Peer::Stands || role == self.role && self.opens == Some(Opens::Taken);
+        let stands = stands || self.handles == Handles::Inherited;
         if facts.word(HOLDS).get() & role != 0 && !matches!(state, SeatState::Dead(_)) {
             return Err(Finding::lost(format!(
                 "the dead {name}'s seat is {state:?}, expected that it is a dead one's"
@@ -361,7 +378,8 @@ impl Subject for Spsc {
                 let (mut producer, mut consumer) = (self.producer(&me), self.consumer(&me));
                 self.bring(&mut producer, &mut consumer, facts);
                 let vacant = |role| {
-                    role == other && self.peer == Peer::Vacant || self.opens == Some(Opens::Vacant) && role != other
+                    let mine = matches!(self.opens, Some(Opens::Vacant | Opens::Foreign));
+                    role == other && self.peer == Peer::Vacant || mine && role != other
                 };
                 let producer = (!vacant(PRODUCER)).then_some(producer);
                 let consumer = (!vacant(CONSUMER)).then_some(consumer);
@@ -379,39 +397,21 @@ impl Subject for Spsc {
             };
             if self.peer == Peer::Stands { cast.stands(one) } else { cast.dies(one) }
         }
+        if self.handles == Handles::Inherited {
+            let mut inherited = self.seats(facts);
+            // The other seat too: a child is to give up neither.
+            inherited.producer = inherited.producer.or_else(|| Some(self.producer(&inherited.me)));
+            inherited.consumer = inherited.consumer.or_else(|| Some(self.consumer(&inherited.me)));
+            facts.word(HOLDS).set(0);
+            self.inherited.replace(Some(inherited));
+        }
     }
 
     fn attach(&self, facts: &Facts) -> Victim {
-        let me = self.ring.attach().expect("a free slot");
-        let bytes = Vec::with_capacity(CAPACITY);
-        let mut victim = Victim { me, producer: None, consumer: None, bytes, number: 0, payload: payload(0) };
-        if self.opens.is_some() {
-            records(facts).next_reader();
-            return victim;
+        match self.inherited.take() {
+            Some(inherited) => inherited,
+            None => self.seats(facts),
         }
-        let (mut producer, mut consumer) = (None, None);
-        if self.peer == Peer::Vacant {
-            let (mut both, mut sides) = (self.producer(&victim.me), self.consumer(&victim.me));
-            self.bring(&mut both, &mut sides, facts);
-            (producer, consumer) = (Some(both), Some(sides));
-        } else if self.role == CONSUMER {
-            // Another process has read before: a reader begins anew.
-            records(facts).next_reader();
-        }
-        if self.role == PRODUCER {
-            drop(consumer);
-            victim.producer = producer.or_else(|| Some(self.producer(&victim.me)));
-        } else {
-            drop(producer);
-            victim.consumer = consumer.or_else(|| Some(self.consumer(&victim.me)));
-        }
-        if let Is::Damaged(damage) = self.is {
-            self.damage(damage);
-        }
-        facts.word(HOLDS).set(self.role);
-        victim.number = records(facts).begun.get() + 1;
-        victim.payload = payload(victim.number);
-        victim
     }
 
     fn operation(&self, victim: &mut Victim, facts: &Facts) {
@@ -474,6 +474,53 @@ impl Subject for Spsc {
 }
 
 impl Spsc {
+    /// What the victim has when its operation begins.
+    fn seats(&self, facts: &Facts) -> Victim {
+        let me = match self.opens {
+            Some(Opens::Foreign) => {
+                let other = Ring::memfd(&Options::new().slots(1), &Config::new(CAPACITY)).expect("a ring");
+                other.attach().expect("a free slot")
+            }
+            _ => self.ring.attach().expect("a free slot"),
+        };
+        let bytes = Vec::with_capacity(CAPACITY);
+        let timeout = self.timeout;
+        let mut victim = Victim { me, producer: None, consumer: None, bytes, number: 0, payload: payload(0), timeout };
+        if self.opens.is_some() {
+            if let Is::Damaged(damage) = self.is {
+                self.damage(damage);
+            }
+            records(facts).next_reader();
+            return victim;
+        }
+        let (mut producer, mut consumer) = (None, None);
+        if self.peer == Peer::Vacant {
+            let (mut both, mut sides) = (self.producer(&victim.me), self.consumer(&victim.me));
+            self.bring(&mut both, &mut sides, facts);
+            (producer, consumer) = (Some(both), Some(sides));
+        } else if self.role == CONSUMER {
+            // Another process has read before: a reader begins anew.
+            records(facts).next_reader();
+        }
+        if self.role == PRODUCER {
+            drop(consumer);
+            victim.producer = producer.or_else(|| Some(self.producer(&victim.me)));
+        } else {
+            drop(producer);
+            victim.consumer = consumer.or_else(|| Some(self.consumer(&victim.me)));
+        }
+        if let Is::Damaged(damage) = self.is {
+            self.damage(damage);
+        }
+        facts.word(HOLDS).set(self.role);
+        victim.number = records(facts).begun.get() + 1;
+        victim.payload = payload(victim.number);
+        if self.is == Is::TooLarge {
+            victim.payload.1 = TOO_LONG;
+        }
+        victim
+    }
+
     /// What was read, or never committed, is nowhere.
     fn wiped(&self) -> Result<(), Finding> {
         // SAFETY: the bytes of the records, which are mapped; nobody else is at work now.
@@ -528,7 +575,8 @@ operations! {
     try_push(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.try_push(kind, bytes)) }
     push_blocking(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.push(kind, bytes)) }
     push_timeout(_s, victim, facts) {
-        pushes!(victim, facts, |producer, kind, bytes| producer.push_timeout(kind, bytes, SHORT))
+        let timeout = victim.timeout.unwrap_or(Duration::MAX);
+        pushes!(victim, facts, |producer, kind, bytes| producer.push_timeout(kind, bytes, timeout))
     }
     reserve(_s, victim, facts) {
         pushes!(victim, facts, |producer, kind, bytes| producer.reserve(kind, bytes.len()).and_then(|mut reservation| {
@@ -555,7 +603,7 @@ operations! {
         records.pushed(first - 1 + count);
     }
     beat_producer(_s, victim, _facts) { seated(&mut victim.producer).beat() }
-    wait_consumer(_s, victim, _facts) { let _ = seated(&mut victim.producer).wait_consumer(Some(SHORT)); }
+    wait_consumer(_s, victim, _facts) { let _ = seated(&mut victim.producer).wait_consumer(victim.timeout); }
     close_producer(_s, victim, facts) {
         facts.word(HOLDS).set(0);
         victim.producer = None;
@@ -564,7 +612,10 @@ operations! {
 
     try_pop(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.try_pop(bytes)) }
     pop_blocking(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop(bytes)) }
-    pop_timeout(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop_timeout(bytes, SHORT)) }
+    pop_timeout(_s, victim, facts) {
+        let timeout = victim.timeout.unwrap_or(Duration::MAX);
+        pops!(victim, facts, |consumer, bytes| consumer.pop_timeout(bytes, timeout))
+    }
     peek(_s, victim, facts) {
         pops!(victim, facts, |consumer, bytes| consumer.peek().map(|peek| {
             let _ = peek.copy_to(bytes);
@@ -588,7 +639,7 @@ operations! {
         records.committed(records.ended.get());
     }
     beat_consumer(_s, victim, _facts) { seated(&mut victim.consumer).beat() }
-    wait_producer(_s, victim, _facts) { let _ = seated(&mut victim.consumer).wait_producer(Some(SHORT)); }
+    wait_producer(_s, victim, _facts) { let _ = seated(&mut victim.consumer).wait_producer(victim.timeout); }
     close_consumer(_s, victim, facts) {
         facts.word(HOLDS).set(0);
         victim.consumer = None;
@@ -605,12 +656,14 @@ use Peer::{Dead, Stands, Vacant};
 const PUSHES: &[(Is, Peer)] =
     &[(Fresh, Vacant), (Warm, Vacant), (AtTheEnd, Vacant), (Full, Vacant), (ReadSince, Vacant), (Slept, Vacant)];
 /// Not where it would wait for ever.
-const PUSHES_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (ReadSince, Vacant), (Full, Dead)];
-const PUSHES_THAT_WAIT: &[(Is, Peer)] = &[(Warm, Vacant), (Full, Vacant), (Full, Stands), (Full, Dead)];
+const PUSHES_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (ReadSince, Vacant), (Slept, Vacant), (Full, Dead)];
+const PUSHES_THAT_WAIT: &[(Is, Peer)] =
+    &[(Warm, Vacant), (Slept, Vacant), (Full, Vacant), (Full, Stands), (Full, Dead)];
 const POPS: &[(Is, Peer)] =
     &[(Empty, Vacant), (Warm, Vacant), (Padded, Vacant), (PushedSince, Vacant), (Full, Vacant), (Slept, Vacant)];
-const POPS_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (PushedSince, Vacant), (Empty, Dead)];
-const POPS_THAT_WAIT: &[(Is, Peer)] = &[(Warm, Vacant), (Empty, Vacant), (Empty, Stands), (Empty, Dead)];
+const POPS_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (PushedSince, Vacant), (Slept, Vacant), (Empty, Dead)];
+const POPS_THAT_WAIT: &[(Is, Peer)] =
+    &[(Warm, Vacant), (Slept, Vacant), (Empty, Vacant), (Empty, Stands), (Empty, Dead)];
 const DAMAGED_FOR_PUSHES: &[(Is, Peer)] = &[
     (Damaged(Damage::WentBack), Vacant),
     (Damaged(Damage::Odd), Vacant),
@@ -652,12 +705,29 @@ const ROWS: [Row; 19] = [
     Row("close_consumer", close_consumer, CONSUMER, WARM),
 ];
 
-/// Operations that may need to zero what they pass.
-const WIPES: [&str; 8] =
-    ["try_push", "reserve_and_drop", "close_producer", "try_pop", "peek", "pop_batch", "discard", "close_consumer"];
+/// Operations that may need to zero what they pass; in two that wait, one state is enough.
+const WIPES: [&str; 11] = [
+    "try_push",
+    "reserve",
+    "reserve_and_drop",
+    "close_producer",
+    "try_pop",
+    "pop",
+    "pop_timeout",
+    "peek",
+    "pop_batch",
+    "discard",
+    "close_consumer",
+];
+/// Operations whose records may have no checksum, and those that may be given a payload that is too long.
+const CHECKED: [&str; 10] =
+    ["try_push", "push", "push_timeout", "reserve", "push_batch", "try_pop", "pop", "pop_timeout", "peek", "pop_batch"];
+const LARGE: [&str; 5] = ["try_push", "push", "push_timeout", "reserve", "push_batch"];
 
 pub fn cases(all: &mut Vec<Case>) {
+    let plain = Config::new(CAPACITY);
     for Row(name, operation, role, states) in ROWS {
+        let address = operation as *const () as usize;
         let damaged = match name {
             "beat_producer" | "close_producer" | "beat_consumer" | "close_consumer" | "reserve_and_drop" => &[][..],
             "wait_consumer" | "wait_producer" => DAMAGED_SEATS,
@@ -665,31 +735,81 @@ pub fn cases(all: &mut Vec<Case>) {
             _ if role == PRODUCER => DAMAGED_FOR_PUSHES,
             _ => DAMAGED_FOR_POPS,
         };
+        let mut add = |is, peer, config, how: &str| {
+            let title = format!("ring.{name}.{}{how}", state(is, peer));
+            all.push(Case::new(title, address, move || Spsc::new(config, role, is, peer, operation)));
+        };
         for &(is, peer) in states.iter().chain(damaged) {
-            for wipe in [false, true] {
-                if wipe && !(WIPES.contains(&name) && matches!(is, Warm | Padded | Full | AtTheEnd)) {
-                    continue;
-                }
-                let title = format!("ring.{name}.{}{}", state(is, peer), if wipe { "_wiped" } else { "" });
-                all.push(Case::new(title, operation as *const () as usize, move || {
-                    Spsc::new((role, wipe), is, peer, None, operation)
-                }));
+            add(is, peer, plain, "");
+            if WIPES.contains(&name) && matches!(is, Warm | Padded | Full | AtTheEnd) {
+                add(is, peer, plain.wipe(true), "_wiped");
             }
         }
+        if CHECKED.contains(&name) {
+            add(Warm, Vacant, plain.checksum(false), "_without_checksum");
+        }
+        if LARGE.contains(&name) {
+            add(TooLarge, Vacant, plain, "");
+        }
+        // Without an end, and with one that is later than the clock can say: where it is not waited for.
+        for (timeout, how) in [(None, "_without_end"), (Some(Duration::MAX), "_centuries")] {
+            let (is, peer) = match name {
+                "wait_consumer" | "wait_producer" => (Warm, Stands),
+                "push_timeout" => (Full, Dead),
+                "pop_timeout" => (Empty, Dead),
+                _ => continue,
+            };
+            let title = format!("ring.{name}.{}{how}", state(is, peer));
+            let made = move || Spsc { timeout, ..Spsc::new(plain, role, is, peer, operation) };
+            all.push(Case::new(title, address, made).first_deaths_alone());
+        }
+        let forked = move || Spsc { handles: Handles::Inherited, ..Spsc::new(plain, role, Warm, Vacant, operation) };
+        all.push(Case::new(format!("ring.{name}.forked"), address, forked).first_deaths_alone());
     }
+    opened(all);
+}
+
+/// Seats that are opened in the operation.
+fn opened(all: &mut Vec<Case>) {
+    use Damage::{Apart, Odd, Read, Seats, TooFar};
+    let plain = Config::new(CAPACITY);
     for (name, operation, role) in
         [("producer", open_producer as Operation, PRODUCER), ("consumer", open_consumer, CONSUMER)]
     {
+        let address = operation as *const () as usize;
+        let made = move |opens, is, wipe| {
+            let peer = if opens == Opens::Taken { Stands } else { Dead };
+            Spsc { opens: Some(opens), ..Spsc::new(plain.wipe(wipe), role, is, peer, operation) }
+        };
+        let mut add = |opens: Opens, is, wipe| {
+            let found = format!("{opens:?}").to_lowercase();
+            let title = format!("ring.{name}.{found}_{}{}", state(is, Vacant), if wipe { "_wiped" } else { "" });
+            all.push(Case::new(title, address, move || made(opens, is, wipe)));
+        };
         for opens in [Opens::Vacant, Opens::Dead, Opens::Taken] {
             for (is, wipe) in [(Warm, false), (Padded, false), (Warm, true), (Full, true)] {
-                let found = format!("{opens:?}").to_lowercase();
-                let title = format!("ring.{name}.{found}_{}{}", state(is, Vacant), if wipe { "_wiped" } else { "" });
-                all.push(Case::new(title, operation as *const () as usize, move || {
-                    let peer = if opens == Opens::Taken { Stands } else { Dead };
-                    Spsc::new((role, wipe), is, peer, Some(opens), operation)
-                }));
+                add(opens, is, wipe);
             }
         }
+        add(Opens::Foreign, Warm, false);
+        for damage in [Odd, TooFar, Apart, Seats] {
+            add(Opens::Dead, Damaged(damage), false);
+        }
+        add(Opens::Dead, Damaged(Read), true);
+        // Without an end, and with one that is later than the clock can say: where it is not waited for.
+        for (timeout, how) in [(None, "_without_end"), (Some(Duration::MAX), "_centuries")] {
+            let (is, peer) = match name {
+                "wait_consumer" | "wait_producer" => (Warm, Stands),
+                "push_timeout" => (Full, Dead),
+                "pop_timeout" => (Empty, Dead),
+                _ => continue,
+            };
+            let title = format!("ring.{name}.{}{how}", state(is, peer));
+            let made = move || Spsc { timeout, ..Spsc::new(plain, role, is, peer, operation) };
+            all.push(Case::new(title, address, made).first_deaths_alone());
+        }
+        let forked = move || Spsc { handles: Handles::Inherited, ..made(Opens::Vacant, Warm, false) };
+        all.push(Case::new(format!("ring.{name}.forked"), address, forked).first_deaths_alone());
     }
 }
 
@@ -704,6 +824,7 @@ fn state(is: Is, peer: Peer) -> String {
         Full => "full",
         Slept => "slept",
         Empty => "empty",
+        TooLarge => "too_large",
         Damaged(damage) => return format!("damaged_{damage:?}").to_lowercase(),
     };
     match peer {

@@ -14,6 +14,9 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_failed_assertion_is_a_panic_path", a_failed_assertion_is_a_panic_path),
     ("what_a_panic_path_alone_calls_is_on_it", what_a_panic_path_alone_calls_is_on_it),
     ("a_branch_not_taken_needs_a_reason", a_branch_not_taken_needs_a_reason),
+    ("a_region_behind_an_explained_branch_is_explained_whole", a_region_behind_an_explained_branch_is_explained_whole),
+    ("what_another_branch_goes_to_is_not_explained", what_another_branch_goes_to_is_not_explained),
+    ("a_region_is_told_with_the_branch_that_goes_there", a_region_is_told_with_the_branch_that_goes_there),
     ("a_reason_that_fits_nothing_is_told", a_reason_that_fits_nothing_is_told),
     ("an_inlined_function_has_its_own_file_and_line", an_inlined_function_has_its_own_file_and_line),
     ("a_table_of_jumps_is_no_code_and_its_targets_are", a_table_of_jumps_is_no_code_and_its_targets_are),
@@ -145,6 +148,69 @@ fn a_branch_not_taken_needs_a_reason() {
     let coverage = case.coverage("tests/code/known.rs\tblack_box(value)\tno input is as large\n");
     assert_eq!(coverage.unexplained(), 0, "{coverage:#?}");
     assert!(coverage.passed());
+}
+
+/// A line of the file of reasons.
+fn reason(contains: &str) -> String {
+    format!("{KNOWN}\t{contains}\tit is {contains}\n")
+}
+
+fn without_reason(coverage: &Coverage) -> Vec<String> {
+    let without = coverage.uncovered.iter().filter(|uncovered| uncovered.reason.is_none());
+    without.map(|uncovered| uncovered.source.function.to_string()).collect()
+}
+
+fn a_region_behind_an_explained_branch_is_explained_whole() {
+    let case = Case::of("region");
+    let functions = without_reason(&case.coverage(""));
+    for function in ["known::region", "known::behind"] {
+        assert!(functions.iter().any(|name| name.ends_with(function)), "{functions:?}");
+    }
+    // By the line of the branch, and by that of the first instruction behind it.
+    for contains in ["if value > 1000 {", "let sum = black_box(value) ^ 3;"] {
+        let coverage = case.coverage(&reason(contains));
+        assert_eq!(coverage.unexplained(), 0, "{contains}: {coverage:#?}");
+        assert!(coverage.passed() && coverage.covered < coverage.total);
+        let given = Some(Reason::Given(format!("it is {contains}").into()));
+        let mut ours = coverage.uncovered.iter().filter(|found| found.source.function.ends_with("known::behind"));
+        assert!(ours.all(|found| found.reason == given), "{coverage:#?}");
+    }
+    // A line further on is a reason for what is behind it alone.
+    let functions = without_reason(&case.coverage(&reason("behind(black_box(sum)")));
+    assert!(functions.iter().all(|name| name.ends_with("known::region")) && !functions.is_empty(), "{functions:?}");
+}
+
+fn what_another_branch_goes_to_is_not_explained() {
+    let case = Case::of("two_ways");
+    let (first, second) = (reason("if value > 2000 {"), reason("else if value > 1000 {"));
+    for one in [&first, &second] {
+        let coverage = case.coverage(one);
+        let functions = without_reason(&coverage);
+        assert!(functions.iter().any(|name| name.ends_with("known::behind_both")), "{coverage:#?}");
+        assert_eq!(coverage.unused, []);
+        assert!(!coverage.passed());
+    }
+    let coverage = case.coverage(&(first.clone() + &second));
+    assert!(coverage.passed(), "{coverage:#?}");
+    // The text of another line, the same text in another file, and what is behind an explained branch already.
+    let other = "tests/code/inlined.rs\tif value > 2000 {\tit is elsewhere\n";
+    let all = [&*first, &second, &reason("no such line"), other, &reason("black_box(value).reverse_bits()")].concat();
+    let coverage = case.coverage(&all);
+    let unused: Vec<_> = coverage.unused.iter().map(|line| line.number).collect();
+    assert_eq!((coverage.unexplained(), unused), (0, vec![3, 4, 5]));
+    assert!(!coverage.passed());
+}
+
+fn a_region_is_told_with_the_branch_that_goes_there() {
+    let coverage = Case::of("region").coverage("");
+    let text = std::fs::read_to_string(checkout().join(KNOWN)).unwrap();
+    let line = 1 + text.lines().position(|line| line.contains("if value > 1000 {")).unwrap() as u32;
+    let mut without = coverage.uncovered.iter().filter(|uncovered| uncovered.reason.is_none());
+    let known: std::rc::Rc<Path> = Path::new(KNOWN).into();
+    assert!(
+        without.all(|uncovered| uncovered.branch.as_ref().is_some_and(|branch| branch.from == [(known.clone(), line)])),
+        "{coverage:#?}"
+    );
 }
 
 fn a_reason_that_fits_nothing_is_told() {

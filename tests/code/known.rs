@@ -15,6 +15,8 @@ pub const ALL: &[Case] = &[
     Case { name: "straight", function: straight, inputs: &[7] },
     Case { name: "checked", function: checked, inputs: &[7] },
     Case { name: "branch", function: branch, inputs: &[7] },
+    Case { name: "region", function: region, inputs: &[7] },
+    Case { name: "two_ways", function: two_ways, inputs: &[7] },
     Case { name: "table", function: table, inputs: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10] },
     Case { name: "table_in_part", function: table, inputs: &[0, 1, 2, 10] },
     Case { name: "caller", function: caller, inputs: &[1, 7] },
@@ -56,6 +58,41 @@ pub fn branch(value: u64) -> u64 {
     } else {
         value
     }
+}
+
+/// Behind a branch that is not taken: lines, and a function that nobody else calls.
+#[inline(never)]
+pub fn region(value: u64) -> u64 {
+    let value = black_box(value);
+    if value > 1000 {
+        let sum = black_box(value) ^ 3;
+        return behind(black_box(sum).rotate_left(5));
+    }
+    value
+}
+
+#[inline(never)]
+fn behind(value: u64) -> u64 {
+    black_box(value).swap_bytes()
+}
+
+/// Two branches that are not taken go to one place.
+#[inline(never)]
+pub fn two_ways(value: u64) -> u64 {
+    let value = black_box(value);
+    let there = if value > 2000 {
+        black_box(value) ^ 5
+    } else if value > 1000 {
+        black_box(value) ^ 9
+    } else {
+        return value;
+    };
+    behind_both(there)
+}
+
+#[inline(never)]
+fn behind_both(value: u64) -> u64 {
+    black_box(value).reverse_bits()
 }
 
 #[inline(never)]

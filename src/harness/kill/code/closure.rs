@@ -3,6 +3,7 @@
 use super::body::{Body, Decoded, Flow};
 use super::flow::{Blocks, Known};
 use super::image::{Bounds, Image, Target};
+use super::region::Piece;
 use super::{Address, Code, CodeError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -43,6 +44,20 @@ pub struct Source {
     pub file: Rc<Path>,
     /// From 1.
     pub line: u32,
+    /// File and line of ours where it is inlined, and so on outwards.
+    pub callers: Rc<[(Rc<Path>, u32)]>,
+}
+
+impl Source {
+    /// Its file and line; and of each other file that it is inlined into, the innermost line.
+    pub fn lines(&self) -> impl Iterator<Item = (&Rc<Path>, u32)> {
+        let all =
+            || std::iter::once((&self.file, self.line)).chain(self.callers.iter().map(|(file, line)| (file, *line)));
+        all()
+            .enumerate()
+            .filter(move |(index, (file, _))| all().take(*index).all(|(inner, _)| inner != *file))
+            .map(|(_, line)| line)
+    }
 }
 
 /// Why an operation that does not panic never executes an instruction. Proved from the code.
@@ -95,6 +110,8 @@ pub struct Functions {
     pub outside: BTreeSet<Rc<str>>,
     /// Where those inside lie: from their first byte, up to this offset.
     bounds: BTreeMap<Address, u64>,
+    /// How control goes through all of them, those outside too.
+    pub(super) pieces: Vec<Piece>,
 }
 
 impl Functions {
@@ -129,45 +146,42 @@ impl Code {
             graph.settle_returns();
             let known = graph.know();
             let reached = graph.reached(&roots, &known);
+            let mut sources = BTreeMap::new();
             for (start, node) in &graph.nodes {
-                self.take(node, &known[start], reached.of(*start), (module, &ours), &mut functions)?;
+                let why = graph.unreached(*start, &known[start], &reached);
+                sources.insert(*start, self.take(node, &why, (module, &ours), &mut functions)?);
             }
+            graph.pieces((&roots, &known, &reached), &sources, &mut functions.pieces);
         }
         Ok(functions)
     }
 
-    /// Adds a function, if there is anything of ours in it.
+    /// Adds a function, if there is anything of ours in it. The line of ours of each of its instructions.
     fn take(
         &self,
         node: &Node,
-        known: &Known,
-        called: Option<Unreached>,
+        unreached: &[Option<Unreached>],
         (module, ours): (&Arc<str>, &Ours<'_>),
         functions: &mut Functions,
-    ) -> Result<(), CodeError> {
+    ) -> Result<Vec<Option<Rc<Source>>>, CodeError> {
         let address = |offset| Address::new(module.clone(), offset);
         let sources = node.body.instructions.iter().map(|instruction| self.source(&address(instruction.at), ours));
         let sources: Vec<_> = sources.collect::<Result<_, _>>()?;
         let name = self.lookup(&address(node.body.range.start))?.pop().map(|outermost| outermost.function);
         if sources.iter().all(Option::is_none) {
             functions.outside.extend(name);
-            return Ok(());
+            return Ok(sources);
         }
         functions.inside.extend(name);
         functions.bounds.insert(address(node.body.range.start), node.body.range.end);
-        for (block, instructions) in node.blocks.instructions().enumerate() {
-            let unreached = called.or(match (known.entered[block], known.landed[block]) {
-                (true, _) => known.doomed[block].then_some(Unreached::Panic),
-                (false, true) => Some(Unreached::Unwinding),
-                (false, false) => Some(Unreached::Nowhere),
-            });
+        for (instructions, &unreached) in node.blocks.instructions().zip(unreached) {
             for index in instructions {
                 let Decoded { at, padding, .. } = node.body.instructions[index];
                 let source = sources[index].clone();
                 functions.instructions.insert(address(at), Instruction { source, padding, unreached });
             }
         }
-        Ok(())
+        Ok(sources)
     }
 
     /// The line of ours that an instruction stands for. One that the compiler gives no line has that of the code before it.
@@ -185,9 +199,10 @@ impl Code {
             }
             frames.retain(|frame| frame.file.as_deref().is_some_and(&ours));
             let Some(operation) = frames.last().map(|outermost| outermost.function.clone()) else { return Ok(None) };
+            let callers = frames.split_off(1).into_iter().filter_map(|frame| frame.file.zip(frame.line)).collect();
             let innermost = frames.swap_remove(0);
             let (Some(file), Some(line)) = (innermost.file, innermost.line) else { return Ok(None) };
-            return Ok(Some(Rc::new(Source { function: innermost.function, operation, file, line })));
+            return Ok(Some(Rc::new(Source { function: innermost.function, operation, file, line, callers })));
         }
         Ok(None)
     }
@@ -318,6 +333,56 @@ impl Graph<'_> {
         let before_unwinding =
             self.called(live.iter().copied().collect(), &|start, block| known[&start].entered[block]);
         Reached { live, before_unwinding }
+    }
+
+    /// Why no instruction of each block of a function is come by.
+    fn unreached(&self, start: u64, known: &Known, reached: &Reached) -> Vec<Option<Unreached>> {
+        let called = reached.of(start);
+        let of_block = |block: usize| match (known.entered[block], known.landed[block]) {
+            (true, _) => known.doomed[block].then_some(Unreached::Panic),
+            (false, true) => Some(Unreached::Unwinding),
+            (false, false) => Some(Unreached::Nowhere),
+        };
+        (0..known.entered.len()).map(|block| called.or(of_block(block))).collect()
+    }
+
+    /// Adds the blocks of all functions, and where each goes on, in its function or in one that it calls.
+    fn pieces(
+        &self,
+        (roots, known, reached): (&BTreeSet<u64>, &BTreeMap<u64, Known>, &Reached),
+        sources: &BTreeMap<u64, Vec<Option<Rc<Source>>>>,
+        pieces: &mut Vec<Piece>,
+    ) {
+        let in_data = self.image.in_data();
+        let mut number = pieces.len();
+        let mut bases = BTreeMap::new();
+        for (&start, known) in known {
+            bases.insert(start, number);
+            number += known.entered.len();
+        }
+        let piece_at = |at: u64| {
+            let start = self.start(at)?;
+            let node = &self.nodes[&start];
+            Some(bases[&start] + node.blocks.of(&node.body, at)?)
+        };
+        for (start, node) in &self.nodes {
+            let (known, sources, base) = (&known[start], &sources[start], bases[start]);
+            let unreached = self.unreached(*start, known, reached);
+            for (block, range) in node.blocks.instructions().enumerate() {
+                let instructions = &node.body.instructions[range.clone()];
+                let (first, last) = (&instructions[0], &instructions[instructions.len() - 1]);
+                let called = instructions.iter().flat_map(|instruction| node.callees(instruction)).filter_map(piece_at);
+                pieces.push(Piece {
+                    start: Address::new(self.module.clone(), first.at),
+                    end: Address::new(self.module.clone(), last.end()),
+                    first: sources[range.start].clone(),
+                    last: sources[range.end - 1].clone(),
+                    next: known.next[block].iter().map(|next| base + next).chain(called).collect(),
+                    proved: unreached[block].is_some(),
+                    by_others: first.at == *start && (roots.contains(start) || in_data.contains(start)),
+                });
+            }
+        }
     }
 
     /// All that is called from `work`, by blocks that are `followed`.

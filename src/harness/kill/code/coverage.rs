@@ -1,7 +1,8 @@
 //! How much of the code a sweep has died in, and why not in the rest.
 
-use super::{Address, Functions, Source, Unreached};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use super::region::Region;
+use super::{Address, Branch, Functions, Source, Unreached};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -35,6 +36,8 @@ pub struct Uncovered {
     pub first: Address,
     /// Why; none if there is no reason.
     pub reason: Option<Reason>,
+    /// Where there is none: the way there from covered code, or one of them.
+    pub branch: Option<Rc<Branch>>,
 }
 
 /// What a sweep has covered of the instructions that are ours. Padding does not count.
@@ -46,7 +49,7 @@ pub struct Coverage {
     pub total: u64,
     /// Instructions before which a process died, and which are of others.
     pub outside_executed: u64,
-    /// The rest, by file, line and reason.
+    /// The rest, in the order of branches, files and lines.
     pub uncovered: Vec<Uncovered>,
     /// Reasons that fit nothing that needs one.
     pub unused: Vec<ReasonLine>,
@@ -125,11 +128,17 @@ impl std::error::Error for ReasonsError {
     }
 }
 
-/// Why lines of source are not covered: `file<TAB>text that the line contains<TAB>reason`, one to a line; `#` begins a comment.
+/// Why code is not covered: `file<TAB>text that the line contains<TAB>reason`, one to a line; `#` begins a comment.
+///
+/// The line of source is that of a branch which is not taken, or of the first instruction that it goes to: then the reason is one for all
+/// that is come by in no other way. Or it is any line whose instructions are not covered: then for these. Of what is inlined, a reason
+/// may name the innermost line of each file.
 #[derive(Clone, Debug, Default)]
 pub struct Reasons {
     checkout: PathBuf,
     lines: Vec<ReasonLine>,
+    /// By file: the reason, by its index, for each line of source that has one.
+    files: BTreeMap<PathBuf, BTreeMap<u32, usize>>,
 }
 
 impl Reasons {
@@ -157,21 +166,35 @@ impl Reasons {
             }),
             _ => Err(ReasonsError::Parts { path: path.into(), number: index + 1, found: line.into() }),
         };
-        Ok(Self { checkout: checkout.into(), lines: lines.map(line).collect::<Result<_, _>>()? })
+        let lines = lines.map(line).collect::<Result<_, _>>()?;
+        Ok(Self { checkout: checkout.into(), lines, files: BTreeMap::new() })
     }
 
-    /// The line of reasons for a line of source: its index.
-    fn find(&self, source: &Source, files: &mut HashMap<PathBuf, String>) -> Result<Option<usize>, ReasonsError> {
-        let mut about = self.lines.iter().enumerate().filter(|(_, line)| *line.file == *source.file).peekable();
-        if about.peek().is_none() {
-            return Ok(None);
+    /// The reason for a line of source, or for one that it is inlined into: its index.
+    pub(super) fn find(&mut self, source: &Source) -> Result<Option<usize>, ReasonsError> {
+        for (file, line) in source.lines() {
+            if !self.files.contains_key(&**file) {
+                let lines = self.of_file(file)?;
+                self.files.insert(file.to_path_buf(), lines);
+            }
+            if let Some(&reason) = self.files[&**file].get(&line) {
+                return Ok(Some(reason));
+            }
         }
-        if !files.contains_key(&*source.file) {
-            files.insert(source.file.to_path_buf(), read(&self.checkout.join(&source.file))?);
+        Ok(None)
+    }
+
+    fn given(&self, index: usize) -> Reason {
+        Reason::Given(self.lines[index].reason.clone())
+    }
+
+    fn of_file(&self, file: &Path) -> Result<BTreeMap<u32, usize>, ReasonsError> {
+        if self.lines.iter().all(|line| line.file != file) {
+            return Ok(BTreeMap::new());
         }
-        let text = &files[&*source.file];
-        let line = (source.line as usize).checked_sub(1).and_then(|index| text.lines().nth(index)).unwrap_or_default();
-        Ok(about.find(|(_, reason)| line.contains(&reason.contains)).map(|(index, _)| index))
+        let text = read(&self.checkout.join(file))?;
+        let reason = |text: &str| self.lines.iter().position(|line| line.file == file && text.contains(&line.contains));
+        Ok((1..).zip(text.lines()).filter_map(|(number, text)| Some((number, reason(text)?))).collect())
     }
 }
 
@@ -185,7 +208,9 @@ impl Functions {
     /// # Errors
     /// [`ReasonsError::Read`] for a source file that a reason is about.
     pub fn coverage(&self, executed: &BTreeSet<Address>, reasons: &Reasons) -> Result<Coverage, ReasonsError> {
-        let mut coverage = Coverage::default();
+        let (mut coverage, mut reasons) = (Coverage::default(), reasons.clone());
+        let regions = self.regions(executed, &mut reasons)?;
+        let mut used = regions.used.clone();
         let mut uncovered: BTreeMap<_, (&Rc<Source>, u64, &Address)> = BTreeMap::new();
         for (address, instruction) in &self.instructions {
             let executed = executed.contains(address);
@@ -196,21 +221,22 @@ impl Functions {
                 coverage.covered += 1;
                 continue;
             }
-            let key = (&source.file, source.line, &source.function, instruction.unreached);
-            uncovered.entry(key).or_insert((source, 0, address)).1 += 1;
-        }
-        let (mut files, mut used) = (HashMap::new(), BTreeSet::new());
-        for ((.., unreached), (source, instructions, first)) in uncovered {
-            let reason = match unreached {
-                Some(unreached) => Some(Reason::Proved(unreached)),
-                None => {
-                    let found = reasons.find(source, &mut files)?;
+            let (reason, branch) = match (instruction.unreached, regions.of(address)) {
+                (Some(unreached), _) => (Some(Reason::Proved(unreached)), None),
+                (None, Region::Explained(index)) => (Some(reasons.given(index)), None),
+                (None, region) => {
+                    let found = reasons.find(source)?;
                     used.extend(found);
-                    found.map(|index| Reason::Given(reasons.lines[index].reason.clone()))
+                    let branch = if let Region::Behind(branch) = region { Some(branch) } else { None };
+                    (found.map(|index| reasons.given(index)), branch.filter(|_| found.is_none()))
                 }
             };
+            let key = (branch, &source.file, source.line, &source.function, reason);
+            uncovered.entry(key).or_insert((source, 0, address)).1 += 1;
+        }
+        for ((branch, .., reason), (source, instructions, first)) in uncovered {
             let (source, first) = (source.clone(), first.clone());
-            coverage.uncovered.push(Uncovered { source, instructions, first, reason });
+            coverage.uncovered.push(Uncovered { source, instructions, first, reason, branch });
         }
         let unused = reasons.lines.iter().enumerate().filter(|(index, _)| !used.contains(index));
         coverage.unused.extend(unused.map(|(_, line)| line.clone()));

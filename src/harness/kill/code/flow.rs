@@ -32,6 +32,8 @@ pub(super) struct Known {
     pub(super) doomed: Vec<bool>,
     /// The function can return, or goes where that is not known.
     pub(super) returns: bool,
+    /// The blocks that it goes on in.
+    pub(super) next: Vec<Vec<usize>>,
 }
 
 /// Where a block goes on.
@@ -77,6 +79,12 @@ impl Blocks {
         Self { blocks, by_start }
     }
 
+    /// The block that has this instruction of the body's.
+    pub(super) fn of(&self, body: &Body, at: u64) -> Option<usize> {
+        let index = body.instructions.binary_search_by_key(&at, |instruction| instruction.at).ok()?;
+        self.blocks.iter().position(|block| block.instructions.contains(&index))
+    }
+
     /// Indices into the body's instructions, of each block.
     pub(super) fn instructions(&self) -> impl Iterator<Item = Range<usize>> {
         self.blocks.iter().map(|block| block.instructions.clone())
@@ -104,7 +112,8 @@ impl Blocks {
         let stays = all(&|block| !comes_back[block] && !comes_to_an_end[block]);
         let doomed = (0..edges.len()).map(|block| !comes_back[block] && !stays[block]).collect();
         let returns = entered.iter().zip(&edges).any(|(&entered, edges)| entered && edges.leaves);
-        Known { entered, landed, doomed, returns }
+        let next = edges.into_iter().map(|edges| edges.blocks).collect();
+        Known { entered, landed, doomed, returns, next }
     }
 
     fn edges(&self, body: &Body, block: &Block, returns: &dyn Fn(&Target) -> bool) -> Edges {

@@ -27,11 +27,13 @@ mod kill_map;
 mod lines;
 mod modules;
 mod name;
+mod region;
 
 pub use closure::{Functions, Instruction, Source, Unreached};
 pub use coverage::{Coverage, Reason, ReasonLine, Reasons, ReasonsError, Uncovered};
 pub use kill_map::KillLine;
 pub use modules::{Address, AddressError, Modules};
+pub use region::Branch;
 
 use image::Image;
 use std::cell::RefCell;
