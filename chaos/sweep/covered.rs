@@ -91,6 +91,8 @@ struct Covered {
     rows: Vec<Row>,
     all: Coverage,
     figures: Figures,
+    /// Of all sweeps: see [`Figures::limit`].
+    limit: u64,
 }
 
 fn cover(seen: &Seen) -> Result<Covered, Box<dyn std::error::Error>> {
@@ -120,7 +122,10 @@ fn cover(seen: &Seen) -> Result<Covered, Box<dyn std::error::Error>> {
         });
     }
     let all = code.closure(&roots, is_ours)?.coverage(&died, &reasons)?;
-    Ok(Covered { rows, all, figures })
+    let mut limits: Vec<u64> = operations.values().flatten().map(|sweep| sweep.figures.limit).collect();
+    limits.sort_unstable();
+    let limit = limits.get(limits.len() / 2).copied().unwrap_or(0);
+    Ok(Covered { rows, all, figures, limit })
 }
 
 /// The instructions of the operation before which the victim died, by image or really.
@@ -201,10 +206,11 @@ impl Covered {
             self.figures;
         println!(
             "{} boundaries judged by image, {:.0} a second of a processor, {survivors} survivors; {planted} deaths planted, {:.0} a \
-             second",
+             second; the machine's own limit, taken beside each sweep: {} forks, kills and waits a second (median)",
             instructions + second_instructions,
             rate(instructions + second_instructions, image_micros),
-            rate(planted, planted_micros)
+            rate(planted, planted_micros),
+            self.limit
         );
         println!(
             "coverage: {} of {} instructions of all operations together, {} have a reason, {} have none",
@@ -326,6 +332,8 @@ impl Figures {
             left_out: self.left_out + other.left_out,
             image_micros: self.image_micros + other.image_micros,
             planted_micros: self.planted_micros + other.planted_micros,
+            // Of rates there is no sum.
+            limit: 0,
         }
     }
 }

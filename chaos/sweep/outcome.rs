@@ -47,6 +47,8 @@ pub struct Figures {
     pub left_out: u64,
     pub image_micros: u64,
     pub planted_micros: u64,
+    /// Idle processes that can be forked, killed and waited for in a second.
+    pub limit: u64,
 }
 
 impl Heard {
@@ -82,6 +84,7 @@ impl Heard {
                     left_out: number(8),
                     image_micros: number(9),
                     planted_micros: number(10),
+                    limit: number(11),
                 });
             }
             _ => println!("{line}"),

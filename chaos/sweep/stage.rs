@@ -2,9 +2,10 @@
 
 use crate::case::{Case, Reach};
 use ownerdead::harness::kill::code::{Address, Modules};
-use ownerdead::harness::kill::{Found, SweepReport};
+use ownerdead::harness::kill::{Found, SweepReport, kill_limit};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The variable that makes a process a stage: the sweep.
 pub const NAME: &str = "OWNERDEAD_SWEEP";
@@ -83,8 +84,15 @@ fn say(report: &SweepReport, case: &Case) {
         report.left_out,
         report.image_time.as_micros() as u64,
         report.planted_time.as_micros() as u64,
+        limit(),
     ];
     println!("end\t{}", figures.map(|figure| figure.to_string()).join("\t"));
+}
+
+/// What no engine can exceed, taken beside each sweep, since the machine is not the same all the time: so many idle processes can be
+/// forked, killed and waited for in a second, on one processor.
+fn limit() -> u64 {
+    kill_limit(Duration::from_millis(20)).map_or(0, |rate| rate as u64)
 }
 
 /// Keeps the memory that was left; where.
