@@ -83,7 +83,7 @@ impl Case {
         Self { name, operation, second_deaths: true, run: Box::new(run) }
     }
 
-    /// Survivors do not die: the operation changes nothing, so their deaths are those of another sweep.
+    /// Survivors do not die: they find what those of another sweep do, and their deaths would be the same.
     pub fn first_deaths_alone(mut self) -> Self {
         self.second_deaths = false;
         self

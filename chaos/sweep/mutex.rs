@@ -377,6 +377,10 @@ pub fn cases(all: &mut Vec<Case>) {
                 all.push(Case::new(title, address, move || Robust::new(is, locked, waited, operation)));
             }
         }
+        if ["try_lock", "lock_timeout"].contains(&name) {
+            let twice = move || Robust::new(Free, true, false, operation);
+            all.push(Case::new(format!("robust_mutex.{name}.twice"), address, twice).first_deaths_alone());
+        }
         // A child does not have its parent's lock.
         if ["lock", "try_lock", "lock_timeout", "unlock"].contains(&name) {
             let forked = move || Robust { handles: Handles::Inherited, ..Robust::new(Free, locked, false, operation) };

@@ -183,11 +183,12 @@ fn detach(_: &Table, me: &mut Option<Attachment>, _: &Facts) {
 
 pub fn cases(all: &mut Vec<Case>) {
     use Is::{Forked, Fresh, Full, Holds, Shared, SleptOn, UsedByADeadOne};
-    const ROWS: [(&str, Operation, bool, Is); 10] = [
+    const ROWS: [(&str, Operation, bool, Is); 11] = [
         ("attach.fresh", attach, false, Fresh),
         ("attach.used_by_a_dead_one", attach, false, UsedByADeadOne),
         ("attach.slept_on", attach, false, SleptOn),
         ("attach.shared", attach, false, Shared),
+        ("attach.again", attach, true, Fresh),
         ("attach.full", attach, false, Full),
         ("detach.fresh", detach, true, Fresh),
         ("detach.slept_on", detach, true, SleptOn),

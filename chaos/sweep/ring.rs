@@ -1,6 +1,10 @@
 //! The SPSC ring: a producer, or a consumer, dies in each of its operations, whatever the ring is like then.
 
-use super::case::{Case, FactsOf, Handles};
+mod operations;
+
+pub use operations::cases;
+
+use super::case::{FactsOf, Handles};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word};
 use ownerdead::harness::oracle::Records;
 use ownerdead::owner::{Attachment, SeatState};
@@ -19,6 +23,9 @@ const SHORT: Duration = Duration::from_micros(1500);
 /// Longest payload, in bytes; but for one that is too long for the ring.
 const LONGEST: usize = 24;
 const TOO_LONG: usize = 128;
+/// From this record on payloads are as long as the ring allows: what copies and sums them does so in larger steps.
+const LONG_FROM: u64 = 1001;
+const AS_LONG_AS_CAN_BE: usize = CAPACITY / 2 - 16;
 
 const SLOTS: u32 = 6;
 /// Offset of the ring's body in its segment: see `segment`.
@@ -57,6 +64,10 @@ pub enum Is {
     Slept,
     /// Empty.
     Empty,
+    /// Records are as long as can be: one at most is in it.
+    Long,
+    /// Warm, and the batch is of no records.
+    NoBatch,
     /// Warm, and the payload does not fit in a ring of this size.
     TooLarge,
     /// Damaged, by somebody who does not follow the protocol: so.
@@ -82,6 +93,14 @@ pub enum Damage {
     Payload,
     /// Both seats are of a slot that is not there.
     Seats,
+    /// The same, of an empty ring.
+    SeatsOfEmpty,
+    /// What the second record of a batch meets.
+    Second,
+    /// None, as the next one; and the producer sleeps.
+    UnwipedSlept,
+    /// None: what was read is not zeroed yet, in a ring with wipe.
+    Unwiped,
     /// More was read than was written, by the index of a ring with wipe.
     Read,
 }
@@ -148,10 +167,10 @@ pub struct Survivor {
 /// The payload of record `number`: its length and its bytes follow from it.
 fn payload(number: u64) -> ([u8; TOO_LONG], usize) {
     let mut bytes = [0; TOO_LONG];
-    for (index, byte) in bytes[..LONGEST].iter_mut().enumerate() {
+    for (index, byte) in bytes.iter_mut().enumerate() {
         *byte = (number as u8).wrapping_mul(31).wrapping_add(index as u8) | 1;
     }
-    (bytes, LONGEST - (number % 3) as usize * 5)
+    (bytes, if number >= LONG_FROM { AS_LONG_AS_CAN_BE } else { LONGEST - (number % 3) as usize * 5 })
 }
 
 /// In operations: made before, so that its instructions are not the operation's.
@@ -212,7 +231,23 @@ impl Spsc {
         let empties = |consumer: &mut Consumer| while pop(consumer, facts).expect(wanted) {};
         match self.is {
             Is::Fresh => {}
-            Is::Damaged(Damage::Read) => push(producer, facts).expect(wanted),
+            Is::Long => {
+                let all = records(facts);
+                for fact in [all.begun, all.ended, all.may_be_read, all.read, all.last] {
+                    fact.set(LONG_FROM - 1);
+                }
+                push(producer, facts).expect(wanted);
+                if self.role == PRODUCER {
+                    empties(consumer);
+                }
+            }
+            // Room for one record that a producer knows of, and two to read.
+            Is::Damaged(Damage::Second) => {
+                while CAPACITY - self.ring.status().used as usize >= 2 * (LONGEST + 16) {
+                    push(producer, facts).expect(wanted);
+                }
+            }
+            Is::Damaged(Damage::Read | Damage::Unwiped | Damage::UnwipedSlept) => push(producer, facts).expect(wanted),
             // A producer looks at the other index when the ring seems full, a consumer when it seems empty.
             Is::Damaged(_) if self.role == PRODUCER => {
                 push(producer, facts).expect(wanted);
@@ -226,7 +261,7 @@ impl Spsc {
                 push(producer, facts).expect(wanted);
                 empties(consumer);
             }
-            Is::Warm | Is::TooLarge => {
+            Is::Warm | Is::TooLarge | Is::NoBatch => {
                 (0..3).for_each(|_| push(producer, facts).expect(wanted));
                 pop(consumer, facts).expect(wanted);
             }
@@ -297,8 +332,20 @@ impl Spsc {
                 Damage::TooLong => *next = (*next & !0xffff_ffff) | 200,
                 Damage::EndlessPadding => *next |= 0xffff_ffff,
                 Damage::Payload => *next.add(1) ^= 1,
+                Damage::Second if self.role == PRODUCER => *index += 4,
+                Damage::Second => {
+                    let second = self.body(at(status.read_index as usize + 16 + payload(1).1.next_multiple_of(8)));
+                    *second = (*second & !0xffff_ffff) | 200;
+                }
+                Damage::UnwipedSlept => {
+                    *self.body(HEAD + 16) = status.write_index;
+                    *self.body(HEAD) |= 1;
+                }
+                Damage::Unwiped => *self.body(HEAD + 16) = status.write_index,
                 Damage::Read => *self.body(HEAD + 16) = 1 << 20,
-                Damage::Seats => SEATS_AT.iter().for_each(|&seat| *self.body(seat) = 1 << 32 | 1 << 29 | 77),
+                Damage::Seats | Damage::SeatsOfEmpty => {
+                    SEATS_AT.iter().for_each(|&seat| *self.body(seat) = 1 << 32 | 1 << 29 | 77)
+                }
             }
         }
     }
@@ -442,9 +489,10 @@ impl Subject for Spsc {
     fn judge(&self, survivor: &mut Survivor, facts: &Facts) -> Result<(), Finding> {
         let Some(consumer) = &mut survivor.consumer else { return Ok(()) };
         if matches!(self.is, Is::Damaged(_)) {
-            // One record at most is there, and what is wrong with it is found.
+            // What is wrong with the next record is found, if anything is.
             let popped = consumer.try_pop(&mut Vec::new());
-            let fits = popped.is_err() || self.role == PRODUCER || self.is == Is::Damaged(Damage::Seats);
+            let sound = matches!(self.is, Is::Damaged(Damage::Seats | Damage::Second));
+            let fits = popped.is_err() || self.role == PRODUCER || sound;
             return if fits { Ok(()) } else { Err(Finding::other(format!("a damaged ring gave {popped:?}"))) };
         }
         let records = records(facts);
@@ -483,7 +531,8 @@ impl Spsc {
             }
             _ => self.ring.attach().expect("a free slot"),
         };
-        let bytes = Vec::with_capacity(CAPACITY);
+        // In one state what is popped into has to grow.
+        let bytes = Vec::with_capacity(if self.is == Is::Warm { 0 } else { CAPACITY });
         let timeout = self.timeout;
         let mut victim = Victim { me, producer: None, consumer: None, bytes, number: 0, payload: payload(0), timeout };
         if self.opens.is_some() {
@@ -529,307 +578,5 @@ impl Spsc {
             Some(at) => Err(Finding::other(format!("not wiped: byte {at} of the ring is {:#x}", bytes[at]))),
             None => Ok(()),
         }
-    }
-}
-
-/// Defines operations: functions of their own, so that their instructions are.
-macro_rules! operations {
-    ($($name:ident($subject:ident, $victim:ident, $facts:ident) $body:block)+) => {$(
-        #[inline(never)]
-        fn $name($subject: &Spsc, $victim: &mut Victim, $facts: &Facts) $body
-    )+};
-}
-
-/// The victim's seats.
-fn seated<T>(seat: &mut Option<T>) -> &mut T {
-    seat.as_mut().expect("the seat that the operation is of")
-}
-
-/// One record, by `push`; it may be refused.
-macro_rules! pushes {
-    ($victim:ident, $facts:ident, |$producer:ident, $kind:ident, $bytes:ident| $push:expr) => {{
-        let records = records($facts);
-        let (number, (bytes, len)) = ($victim.number, &$victim.payload);
-        let ($producer, $kind, $bytes) = (seated(&mut $victim.producer), number as u32, &bytes[..*len]);
-        records.push(number);
-        match $push {
-            Ok(_) => records.pushed(number),
-            Err(_) => records.push(number - 1),
-        }
-    }};
-}
-
-/// One record, by `pop`; there may be none.
-macro_rules! pops {
-    ($victim:ident, $facts:ident, |$consumer:ident, $bytes:ident| $pop:expr) => {{
-        let records = records($facts);
-        records.read_unseen();
-        let ($consumer, $bytes) = (seated(&mut $victim.consumer), &mut $victim.bytes);
-        if let Ok(number) = $pop {
-            records.committed(number.into());
-        }
-    }};
-}
-
-operations! {
-    try_push(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.try_push(kind, bytes)) }
-    push_blocking(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.push(kind, bytes)) }
-    push_timeout(_s, victim, facts) {
-        let timeout = victim.timeout.unwrap_or(Duration::MAX);
-        pushes!(victim, facts, |producer, kind, bytes| producer.push_timeout(kind, bytes, timeout))
-    }
-    reserve(_s, victim, facts) {
-        pushes!(victim, facts, |producer, kind, bytes| producer.reserve(kind, bytes.len()).and_then(|mut reservation| {
-            reservation.write(0, &bytes[..5]);
-            reservation.write(5, &bytes[5..]);
-            reservation.commit()
-        }))
-    }
-    reserve_and_drop(_s, victim, _facts) {
-        let (bytes, len) = &victim.payload;
-        if let Ok(mut reservation) = seated(&mut victim.producer).reserve(1, *len) {
-            reservation.write(0, &bytes[..*len]);
-        }
-    }
-    push_batch(_s, victim, facts) {
-        let records = records(facts);
-        let first = victim.number;
-        let [second, third] = [first + 1, first + 2].map(payload);
-        let all = [(first, &victim.payload), (first + 1, &second), (first + 2, &third)];
-        let batch = all.iter().map(|&(number, (bytes, len))| (number as u32, &bytes[..*len]));
-        records.push(first + 2);
-        let count = seated(&mut victim.producer).push_batch(batch).unwrap_or(0) as u64;
-        records.push(first - 1 + count);
-        records.pushed(first - 1 + count);
-    }
-    beat_producer(_s, victim, _facts) { seated(&mut victim.producer).beat() }
-    wait_consumer(_s, victim, _facts) { let _ = seated(&mut victim.producer).wait_consumer(victim.timeout); }
-    close_producer(_s, victim, facts) {
-        facts.word(HOLDS).set(0);
-        victim.producer = None;
-    }
-    open_producer(subject, victim, _facts) { victim.producer = subject.ring.producer(&victim.me).map(Opened::into_inner).ok(); }
-
-    try_pop(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.try_pop(bytes)) }
-    pop_blocking(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop(bytes)) }
-    pop_timeout(_s, victim, facts) {
-        let timeout = victim.timeout.unwrap_or(Duration::MAX);
-        pops!(victim, facts, |consumer, bytes| consumer.pop_timeout(bytes, timeout))
-    }
-    peek(_s, victim, facts) {
-        pops!(victim, facts, |consumer, bytes| consumer.peek().map(|peek| {
-            let _ = peek.copy_to(bytes);
-            let number = peek.kind();
-            peek.consume();
-            number
-        }))
-    }
-    peek_and_drop(_s, victim, _facts) { let _ = seated(&mut victim.consumer).peek().map(|peek| peek.len()); }
-    pop_batch(_s, victim, facts) {
-        let records = records(facts);
-        let due = records.due();
-        records.may_be_read.set(records.ended.get().min(due + 1).max(records.may_be_read.get()));
-        let count = seated(&mut victim.consumer).pop_batch(2, |_, _| {}).unwrap_or(0) as u64;
-        records.committed(due - 1 + count);
-    }
-    discard(_s, victim, facts) {
-        let records = records(facts);
-        records.may_be_read.set(records.ended.get());
-        let _ = seated(&mut victim.consumer).discard();
-        records.committed(records.ended.get());
-    }
-    beat_consumer(_s, victim, _facts) { seated(&mut victim.consumer).beat() }
-    wait_producer(_s, victim, _facts) { let _ = seated(&mut victim.consumer).wait_producer(victim.timeout); }
-    close_consumer(_s, victim, facts) {
-        facts.word(HOLDS).set(0);
-        victim.consumer = None;
-    }
-    open_consumer(subject, victim, _facts) { victim.consumer = subject.ring.consumer(&victim.me).map(Opened::into_inner).ok(); }
-}
-
-/// An operation, of which role, in which states of the ring, with whom at the other seat.
-struct Row(&'static str, Operation, u64, &'static [(Is, Peer)]);
-
-use Is::*;
-use Peer::{Dead, Stands, Vacant};
-
-const PUSHES: &[(Is, Peer)] =
-    &[(Fresh, Vacant), (Warm, Vacant), (AtTheEnd, Vacant), (Full, Vacant), (ReadSince, Vacant), (Slept, Vacant)];
-/// Not where it would wait for ever.
-const PUSHES_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (ReadSince, Vacant), (Slept, Vacant), (Full, Dead)];
-const PUSHES_THAT_WAIT: &[(Is, Peer)] =
-    &[(Warm, Vacant), (Slept, Vacant), (Full, Vacant), (Full, Stands), (Full, Dead)];
-const POPS: &[(Is, Peer)] =
-    &[(Empty, Vacant), (Warm, Vacant), (Padded, Vacant), (PushedSince, Vacant), (Full, Vacant), (Slept, Vacant)];
-const POPS_THAT_BLOCK: &[(Is, Peer)] = &[(Warm, Vacant), (PushedSince, Vacant), (Slept, Vacant), (Empty, Dead)];
-const POPS_THAT_WAIT: &[(Is, Peer)] =
-    &[(Warm, Vacant), (Slept, Vacant), (Empty, Vacant), (Empty, Stands), (Empty, Dead)];
-const DAMAGED_FOR_PUSHES: &[(Is, Peer)] = &[
-    (Damaged(Damage::WentBack), Vacant),
-    (Damaged(Damage::Odd), Vacant),
-    (Damaged(Damage::TooFar), Vacant),
-    (Damaged(Damage::Apart), Vacant),
-];
-const DAMAGED_FOR_POPS: &[(Is, Peer)] = &[
-    (Damaged(Damage::WentBack), Vacant),
-    (Damaged(Damage::Odd), Vacant),
-    (Damaged(Damage::TooFar), Vacant),
-    (Damaged(Damage::Apart), Vacant),
-    (Damaged(Damage::TooLong), Vacant),
-    (Damaged(Damage::EndlessPadding), Vacant),
-    (Damaged(Damage::Payload), Vacant),
-];
-const DAMAGED_SEATS: &[(Is, Peer)] = &[(Damaged(Damage::Seats), Vacant)];
-const WARM: &[(Is, Peer)] = &[(Warm, Vacant)];
-const SEATS: &[(Is, Peer)] = &[(Warm, Vacant), (Warm, Stands), (Warm, Dead)];
-
-const ROWS: [Row; 19] = [
-    Row("try_push", try_push, PRODUCER, PUSHES),
-    Row("push", push_blocking, PRODUCER, PUSHES_THAT_BLOCK),
-    Row("push_timeout", push_timeout, PRODUCER, PUSHES_THAT_WAIT),
-    Row("reserve", reserve, PRODUCER, PUSHES),
-    Row("reserve_and_drop", reserve_and_drop, PRODUCER, WARM),
-    Row("push_batch", push_batch, PRODUCER, PUSHES),
-    Row("beat_producer", beat_producer, PRODUCER, WARM),
-    Row("wait_consumer", wait_consumer, PRODUCER, SEATS),
-    Row("close_producer", close_producer, PRODUCER, WARM),
-    Row("try_pop", try_pop, CONSUMER, POPS),
-    Row("pop", pop_blocking, CONSUMER, POPS_THAT_BLOCK),
-    Row("pop_timeout", pop_timeout, CONSUMER, POPS_THAT_WAIT),
-    Row("peek", peek, CONSUMER, POPS),
-    Row("peek_and_drop", peek_and_drop, CONSUMER, WARM),
-    Row("pop_batch", pop_batch, CONSUMER, POPS),
-    Row("discard", discard, CONSUMER, POPS),
-    Row("beat_consumer", beat_consumer, CONSUMER, WARM),
-    Row("wait_producer", wait_producer, CONSUMER, SEATS),
-    Row("close_consumer", close_consumer, CONSUMER, WARM),
-];
-
-/// Operations that may need to zero what they pass; in two that wait, one state is enough.
-const WIPES: [&str; 11] = [
-    "try_push",
-    "reserve",
-    "reserve_and_drop",
-    "close_producer",
-    "try_pop",
-    "pop",
-    "pop_timeout",
-    "peek",
-    "pop_batch",
-    "discard",
-    "close_consumer",
-];
-/// Operations whose records may have no checksum, and those that may be given a payload that is too long.
-const CHECKED: [&str; 10] =
-    ["try_push", "push", "push_timeout", "reserve", "push_batch", "try_pop", "pop", "pop_timeout", "peek", "pop_batch"];
-const LARGE: [&str; 5] = ["try_push", "push", "push_timeout", "reserve", "push_batch"];
-
-pub fn cases(all: &mut Vec<Case>) {
-    let plain = Config::new(CAPACITY);
-    for Row(name, operation, role, states) in ROWS {
-        let address = operation as *const () as usize;
-        let damaged = match name {
-            "beat_producer" | "close_producer" | "beat_consumer" | "close_consumer" | "reserve_and_drop" => &[][..],
-            "wait_consumer" | "wait_producer" => DAMAGED_SEATS,
-            "peek_and_drop" => &[],
-            _ if role == PRODUCER => DAMAGED_FOR_PUSHES,
-            _ => DAMAGED_FOR_POPS,
-        };
-        let mut add = |is, peer, config, how: &str| {
-            let title = format!("ring.{name}.{}{how}", state(is, peer));
-            all.push(Case::new(title, address, move || Spsc::new(config, role, is, peer, operation)));
-        };
-        for &(is, peer) in states.iter().chain(damaged) {
-            add(is, peer, plain, "");
-            if WIPES.contains(&name) && matches!(is, Warm | Padded | Full | AtTheEnd) {
-                add(is, peer, plain.wipe(true), "_wiped");
-            }
-        }
-        if CHECKED.contains(&name) {
-            add(Warm, Vacant, plain.checksum(false), "_without_checksum");
-        }
-        if LARGE.contains(&name) {
-            add(TooLarge, Vacant, plain, "");
-        }
-        // Without an end, and with one that is later than the clock can say: where it is not waited for.
-        for (timeout, how) in [(None, "_without_end"), (Some(Duration::MAX), "_centuries")] {
-            let (is, peer) = match name {
-                "wait_consumer" | "wait_producer" => (Warm, Stands),
-                "push_timeout" => (Full, Dead),
-                "pop_timeout" => (Empty, Dead),
-                _ => continue,
-            };
-            let title = format!("ring.{name}.{}{how}", state(is, peer));
-            let made = move || Spsc { timeout, ..Spsc::new(plain, role, is, peer, operation) };
-            all.push(Case::new(title, address, made).first_deaths_alone());
-        }
-        let forked = move || Spsc { handles: Handles::Inherited, ..Spsc::new(plain, role, Warm, Vacant, operation) };
-        all.push(Case::new(format!("ring.{name}.forked"), address, forked).first_deaths_alone());
-    }
-    opened(all);
-}
-
-/// Seats that are opened in the operation.
-fn opened(all: &mut Vec<Case>) {
-    use Damage::{Apart, Odd, Read, Seats, TooFar};
-    let plain = Config::new(CAPACITY);
-    for (name, operation, role) in
-        [("producer", open_producer as Operation, PRODUCER), ("consumer", open_consumer, CONSUMER)]
-    {
-        let address = operation as *const () as usize;
-        let made = move |opens, is, wipe| {
-            let peer = if opens == Opens::Taken { Stands } else { Dead };
-            Spsc { opens: Some(opens), ..Spsc::new(plain.wipe(wipe), role, is, peer, operation) }
-        };
-        let mut add = |opens: Opens, is, wipe| {
-            let found = format!("{opens:?}").to_lowercase();
-            let title = format!("ring.{name}.{found}_{}{}", state(is, Vacant), if wipe { "_wiped" } else { "" });
-            all.push(Case::new(title, address, move || made(opens, is, wipe)));
-        };
-        for opens in [Opens::Vacant, Opens::Dead, Opens::Taken] {
-            for (is, wipe) in [(Warm, false), (Padded, false), (Warm, true), (Full, true)] {
-                add(opens, is, wipe);
-            }
-        }
-        add(Opens::Foreign, Warm, false);
-        for damage in [Odd, TooFar, Apart, Seats] {
-            add(Opens::Dead, Damaged(damage), false);
-        }
-        add(Opens::Dead, Damaged(Read), true);
-        // Without an end, and with one that is later than the clock can say: where it is not waited for.
-        for (timeout, how) in [(None, "_without_end"), (Some(Duration::MAX), "_centuries")] {
-            let (is, peer) = match name {
-                "wait_consumer" | "wait_producer" => (Warm, Stands),
-                "push_timeout" => (Full, Dead),
-                "pop_timeout" => (Empty, Dead),
-                _ => continue,
-            };
-            let title = format!("ring.{name}.{}{how}", state(is, peer));
-            let made = move || Spsc { timeout, ..Spsc::new(plain, role, is, peer, operation) };
-            all.push(Case::new(title, address, made).first_deaths_alone());
-        }
-        let forked = move || Spsc { handles: Handles::Inherited, ..made(Opens::Vacant, Warm, false) };
-        all.push(Case::new(format!("ring.{name}.forked"), address, forked).first_deaths_alone());
-    }
-}
-
-fn state(is: Is, peer: Peer) -> String {
-    let is = match is {
-        AtTheEnd => "at_the_end",
-        ReadSince => "read_since",
-        PushedSince => "pushed_since",
-        Fresh => "fresh",
-        Warm => "warm",
-        Padded => "padded",
-        Full => "full",
-        Slept => "slept",
-        Empty => "empty",
-        TooLarge => "too_large",
-        Damaged(damage) => return format!("damaged_{damage:?}").to_lowercase(),
-    };
-    match peer {
-        Vacant => is.to_owned(),
-        Stands => format!("{is}_peer_stands"),
-        Dead => format!("{is}_peer_dead"),
     }
 }

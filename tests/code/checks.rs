@@ -175,6 +175,9 @@ fn a_region_behind_an_explained_branch_is_explained_whole() {
         let mut ours = coverage.uncovered.iter().filter(|found| found.source.function.ends_with("known::behind"));
         assert!(ours.all(|found| found.reason == given), "{coverage:#?}");
     }
+    let folder = "tests/code\tlet value = black_box(value);\\n    if value > 1000 {\tit is of two lines\n";
+    assert!(case.coverage(folder).passed());
+    assert!(!case.coverage(&folder.replace("value);", "other);")).passed());
     // A line further on is a reason for what is behind it alone.
     let functions = without_reason(&case.coverage(&reason("behind(black_box(sum)")));
     assert!(functions.iter().all(|name| name.ends_with("known::region")) && !functions.is_empty(), "{functions:?}");

@@ -77,7 +77,7 @@ impl Coverage {
 pub struct ReasonLine {
     /// Its number, from 1.
     pub number: usize,
-    /// The source file that it is about, relative to the checkout.
+    /// The source file, or the folder, that it is about, relative to the checkout.
     pub file: PathBuf,
     /// What the line of source contains.
     pub contains: String,
@@ -132,7 +132,8 @@ impl std::error::Error for ReasonsError {
 ///
 /// The line of source is that of a branch which is not taken, or of the first instruction that it goes to: then the reason is one for all
 /// that is come by in no other way. Or it is any line whose instructions are not covered: then for these. Of what is inlined, a reason
-/// may name the innermost line of each file.
+/// may name the innermost line of each file. The file may be a folder. `\n` in the text is the end of a line: the reason is for the line
+/// that has the last part, and stands behind the others.
 #[derive(Clone, Debug, Default)]
 pub struct Reasons {
     checkout: PathBuf,
@@ -188,13 +189,21 @@ impl Reasons {
         Reason::Given(self.lines[index].reason.clone())
     }
 
+    /// The lines of a source file that have a reason.
     fn of_file(&self, file: &Path) -> Result<BTreeMap<u32, usize>, ReasonsError> {
-        if self.lines.iter().all(|line| line.file != file) {
+        if !self.lines.iter().any(|line| file.starts_with(&line.file)) {
             return Ok(BTreeMap::new());
         }
         let text = read(&self.checkout.join(file))?;
-        let reason = |text: &str| self.lines.iter().position(|line| line.file == file && text.contains(&line.contains));
-        Ok((1..).zip(text.lines()).filter_map(|(number, text)| Some((number, reason(text)?))).collect())
+        let text: Vec<&str> = text.lines().collect();
+        let fits = |line: &ReasonLine, index: usize| {
+            let parts: Vec<&str> = line.contains.split("\\n").collect();
+            let before = (index + 1).checked_sub(parts.len());
+            before.is_some_and(|first| text[first..].iter().zip(&parts).all(|(text, part)| text.contains(part)))
+                && file.starts_with(&line.file)
+        };
+        let reason = |index: usize| self.lines.iter().position(|line| fits(line, index));
+        Ok((1..).zip(0..text.len()).filter_map(|(number, index)| Some((number, reason(index)?))).collect())
     }
 }
 
