@@ -118,7 +118,8 @@ impl Robust {
 
     /// Whether a lock gives an error that is not the death of its holder.
     fn refuses(&self) -> bool {
-        !matches!(self.is, Is::Free | Is::DeadOnes | Is::Suspect) || self.handles == Handles::Inherited
+        let had = matches!(self.is, Is::Free | Is::DeadOnes | Is::Suspect) && !self.locked;
+        !had || self.handles == Handles::Inherited
     }
 
     /// The word of the lock is `word`.
