@@ -223,6 +223,11 @@ fn a_reason_that_fits_nothing_is_told() {
     let unused: Vec<_> = coverage.unused.iter().map(|line| (line.number, &*line.reason)).collect();
     assert_eq!(unused, [(3, "it is covered"), (4, "it is gone")]);
     assert!(!coverage.passed());
+    // One that not every compiler needs: the line must be there.
+    let coverage =
+        case.coverage("tests/code/known.rs\tscrambled(\t~ it is covered\ntests/code/known.rs\tnowhere\t~ it is gone\n");
+    let unused: Vec<_> = coverage.unused.iter().map(|line| (line.number, &*line.reason)).collect();
+    assert_eq!(unused, [(2, "it is gone")]);
 }
 
 fn an_inlined_function_has_its_own_file_and_line() {

@@ -209,6 +209,7 @@ pub fn cases(all: &mut Vec<Case>) {
             add(is, peer, plain, "");
             let wipes = match name {
                 "reserve" | "pop" | "pop_timeout" => is == Warm,
+                "pop_batch" if is == Empty => true,
                 _ => WIPES.contains(&name) && matches!(is, Warm | Padded | Full | AtTheEnd),
             };
             if wipes {
@@ -224,6 +225,7 @@ pub fn cases(all: &mut Vec<Case>) {
         }
         if name.ends_with("batch") {
             add(NoBatch, Vacant, plain, "");
+            add(NoBatch, Vacant, plain.wipe(true), "_wiped");
             add(Damaged(Damage::Second), Vacant, plain, "");
         }
         if LARGE.contains(&name) {

@@ -83,6 +83,8 @@ pub struct ReasonLine {
     pub contains: String,
     /// The reason.
     pub reason: Rc<str>,
+    /// Not every compiler makes code of the line that needs it: so it may explain nothing, but the line must be there.
+    pub some_compilers: bool,
 }
 
 /// Why a file of reasons cannot be used.
@@ -128,12 +130,16 @@ impl std::error::Error for ReasonsError {
     }
 }
 
+/// Begins a reason that not every compiler needs.
+const SOME_COMPILERS: &str = "~ ";
+
 /// Why code is not covered: `file<TAB>text that the line contains<TAB>reason`, one to a line; `#` begins a comment.
 ///
 /// The line of source is that of a branch which is not taken, or of the first instruction that it goes to: then the reason is one for all
 /// that is come by in no other way. Or it is any line whose instructions are not covered: then for these. Of what is inlined, a reason
 /// may name the innermost line of each file. The file may be a folder. `\n` in the text is the end of a line: the reason is for the line
-/// that has the last part, and stands behind the others.
+/// that has the last part, and stands behind the others. A reason that begins with `~ ` is one that not every compiler needs: it is not
+/// left over as long as there is such a line.
 #[derive(Clone, Debug, Default)]
 pub struct Reasons {
     checkout: PathBuf,
@@ -163,7 +169,8 @@ impl Reasons {
                 number: index + 1,
                 file: file.into(),
                 contains: contains.into(),
-                reason: reason.into(),
+                reason: reason.trim_start_matches(SOME_COMPILERS).into(),
+                some_compilers: reason.starts_with(SOME_COMPILERS),
             }),
             _ => Err(ReasonsError::Parts { path: path.into(), number: index + 1, found: line.into() }),
         };
@@ -187,6 +194,16 @@ impl Reasons {
 
     fn given(&self, index: usize) -> Reason {
         Reason::Given(self.lines[index].reason.clone())
+    }
+
+    /// Whether a line of source that was looked at, or of the file that it is about, fits.
+    fn is_there(&self, index: usize) -> Result<bool, ReasonsError> {
+        let line = &self.lines[index];
+        let here = match self.checkout.join(&line.file).is_file() {
+            true => self.of_file(&line.file)?,
+            false => BTreeMap::new(),
+        };
+        Ok(self.files.values().chain([&here]).any(|lines| lines.values().any(|&found| found == index)))
     }
 
     /// The lines of a source file that have a reason.
@@ -247,8 +264,11 @@ impl Functions {
             let (source, first) = (source.clone(), first.clone());
             coverage.uncovered.push(Uncovered { source, instructions, first, reason, branch });
         }
-        let unused = reasons.lines.iter().enumerate().filter(|(index, _)| !used.contains(index));
-        coverage.unused.extend(unused.map(|(_, line)| line.clone()));
+        for (index, line) in reasons.lines.iter().enumerate().filter(|(index, _)| !used.contains(index)) {
+            if !line.some_compilers || !reasons.is_there(index)? {
+                coverage.unused.push(line.clone());
+            }
+        }
         for address in executed.iter().filter(|&address| !self.instructions.contains_key(address)) {
             match self.surround(address) {
                 true => coverage.undecoded.push(address.clone()),
