@@ -63,12 +63,16 @@ report() {
 
 # How the night stands: figures from the log, which has a line for each test that ran.
 stand() {
-    read -r done_ms deaths violations failed < <(awk -F '\t' '
-        { ms += $6; deaths += $8; bad += $9 } $5 != 0 && $5 != "stopped" && !failed { failed = $3 "," $1 "," $5 }
-        END { printf "%.0f %.0f %.0f %s\n", ms, deaths, bad, failed }' "$out/log.tsv")
+    local short
+    read -r done_ms deaths violations short failed < <(awk -F '\t' '
+        { ms += $6; deaths += $8; bad += $9 } $5 == "incomplete" { short = $3 }
+        $5 != 0 && $5 != "stopped" && $5 != "incomplete" && !failed { failed = $3 "," $1 "," $5 }
+        END { printf "%.0f %.0f %.0f %s %s\n", ms, deaths, bad, short == "" ? "-" : short, failed }' "$out/log.tsv")
     local verdict=incomplete reason name round code
     reason="$(hours "$done_ms") of $(hours "$total") h were done"
-    [[ ${1:-} != done ]] || { verdict=pass reason=; }
+    if [[ ${1:-} == done ]]; then
+        if [[ $short == - ]]; then verdict=pass reason=; else reason="$short did not look where it should: see failures.log"; fi
+    fi
     [[ -z $failed ]] || { IFS=, read -r name round code <<<"$failed"; verdict=fail reason="$name ended with $code in round $round: see failures.log"; }
     campaign "$out/records" nightly "$verdict" "$reason" "$done_ms"
 }
@@ -102,6 +106,8 @@ one() {
     result=$code
     # By our SIGTERM, or by the Ctrl-C that the terminal sends to all.
     ((!stop || (code != 143 && code != 130))) || result=stopped
+    # One that found nothing, and has not looked where it should.
+    [[ $result == 0 || $result == stopped || $(awk -F '\t' '{ state = $1 } END { print state }' "$out/now.tsv") != incomplete ]] || result=incomplete
     figures=$(awk -F '\t' '{ line = $4 "\t" $5 "\t" $6 } END { print line == "" ? "0\t0\t0" : line }' "$out/now.tsv")
     if [[ $result == 0 && -z $(find "$out/records" -name '*.json' ! -name 'campaign-*' -newer "$out/begun" | head -n 1) ]]; then
         result='no record'

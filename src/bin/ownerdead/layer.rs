@@ -31,7 +31,7 @@ pub enum Layer {
 }
 
 /// The test targets of the layer `unit`.
-const UNIT_TARGETS: [&str; 3] = ["bad_input", "os", "properties"];
+const UNIT_TARGETS: [&str; 4] = ["bad_input", "code", "os", "properties"];
 
 impl Layer {
     /// Whether it runs the models, which tell where in the source processes died.
