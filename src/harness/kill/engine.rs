@@ -313,9 +313,19 @@ impl Engine {
         }
     }
 
-    /// Waits until the child has ended or stopped, no longer than the engine's patience.
+    /// Whether a child that has used up the engine's patience does nothing, or does it for ever. One that is recorded, and goes on, is
+    /// not; nor is one that wants a processor and has had little of one, on a machine that is busy.
+    fn is_stuck(&self, child: &Child, logged: &mut usize) -> bool {
+        let (words, ..) = self.board.recording();
+        if std::mem::replace(logged, words) != words {
+            return false;
+        }
+        !child.runs() || child.processor_time() >= self.patience / 2
+    }
+
+    /// Waits until the child has ended or stopped, no longer than the engine's patience: see [`Self::is_stuck`].
     pub(super) fn wait(&self, child: &mut Child) -> Result<End, EngineError> {
-        let until = Instant::now() + self.patience;
+        let (mut until, mut logged) = (Instant::now() + self.patience, 0);
         let signal = only(libc::SIGCHLD);
         loop {
             let mut status = 0;
@@ -330,7 +340,11 @@ impl Engine {
                     return Ok(signal.map_or(End::Exited(libc::WEXITSTATUS(status)), End::Signal));
                 }
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let mut left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() && !self.is_stuck(child, &mut logged) {
+                until = Instant::now() + self.patience;
+                left = self.patience;
+            }
             if left.is_zero() {
                 let whereabouts = child.whereabouts();
                 child.kill();
@@ -396,6 +410,27 @@ impl Child {
             // SAFETY: a child that was not waited for, so the PID is still its own.
             unsafe { libc::kill(self.pid, libc::SIGKILL) };
         }
+    }
+
+    /// The fields of `/proc/PID/stat` behind the name: state, and from there as `proc(5)` counts them, less 3.
+    fn stat(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
+        fields.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Whether it wants a processor, or has one.
+    fn runs(&self) -> bool {
+        self.stat().first().is_some_and(|state| state == "R")
+    }
+
+    /// How long it has had one.
+    fn processor_time(&self) -> Duration {
+        let stat = self.stat();
+        let ticks: u64 = [11, 12].iter().filter_map(|&field| stat.get(field)?.parse::<u64>().ok()).sum();
+        // SAFETY: no pointer is involved.
+        let second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
+        Duration::from_millis(ticks * 1000 / second)
     }
 
     /// Where it is, as far as the kernel tells.

@@ -173,7 +173,8 @@ impl<'s, S: Subject> Sweep<'s, S> {
         self
     }
 
-    /// What a process may take before it is said to hang: 10 s, unless this says otherwise. It decides nothing else.
+    /// What a process may take before it is said to hang: 10 s, unless this says otherwise. It decides nothing else. One that is being
+    /// recorded, and goes on, does not hang, nor does one that could use a processor and gets none.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
