@@ -250,6 +250,13 @@ impl Covered {
             println!("  ({DETAILS}=1 prints the lines of each)");
         }
         if whole {
+            for (line, count) in &self.all.exceeded {
+                println!(
+                    "  {REASONS}:{}: TOO MUCH: it explains {count} instructions, expected at most {}: is a sweep missing?",
+                    line.number,
+                    line.most.unwrap_or_default()
+                );
+            }
             regions.iter().for_each(|(branch, lines)| without_reason(branch, lines));
             for line in &self.all.unused {
                 println!(

@@ -51,6 +51,10 @@ enum Is {
     /// Damaged: its word is of a slot that is not there, or of none.
     NoSlot,
     NoHolder,
+    /// Its word says that somebody waits, and of nobody who has it.
+    OnlyWaited,
+    /// Of one who is about to move into its slot, which no holder is.
+    OfOneWhoMoves,
     /// Nobody's, and the victim is attached to another segment.
     Foreign,
 }
@@ -118,15 +122,21 @@ impl Robust {
 
     /// Whether a lock gives an error that is not the death of its holder.
     fn refuses(&self) -> bool {
-        let had = matches!(self.is, Is::Free | Is::DeadOnes | Is::Suspect) && !self.locked;
+        use Is::{DeadOnes, Free, OfOneWhoMoves, OnlyWaited, Suspect};
+        let had = matches!(self.is, Free | OnlyWaited | DeadOnes | Suspect | OfOneWhoMoves) && !self.locked;
         !had || self.handles == Handles::Inherited
     }
 
-    /// The word of the lock is `word`.
-    fn damage(&self, word: u64) {
-        assert!(WORD + 8 <= self.memory.len());
+    /// Writes a word of the segment.
+    fn write(&self, offset: usize, word: u64) {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.memory.len());
         // SAFETY: in bounds of the mapping, as was just seen, and aligned; nobody else is at work.
-        unsafe { self.memory.start().as_ptr().add(WORD).cast::<u64>().write(word) };
+        unsafe { self.memory.start().as_ptr().add(offset).cast::<u64>().write(word) };
+    }
+
+    /// The word of the lock is `word`, which names no slot.
+    fn damage(&self, word: u64) {
+        self.write(WORD, word);
         let me = self.attached();
         assert!(matches!(self.mutex.try_lock(me), Err(TryLockError::Corrupt { found, .. }) if found == word));
     }
@@ -189,6 +199,12 @@ impl Subject for Robust {
             // See `owner::right`: held by slot 77; and not held, with a bit that nobody sets.
             Is::NoSlot => self.damage(1 << 32 | 1 << 29 | 77),
             Is::NoHolder => self.damage(1),
+            Is::OnlyWaited => self.write(WORD, 1 << 31),
+            Is::OfOneWhoMoves => {
+                let last = SLOTS as usize - 1;
+                self.write(WORD, 1 << 32 | 1 << 29 | last as u64);
+                self.write(4096 * (1 + last) + 4080, 1 << 32 | 1 << 29 | 1);
+            }
             Is::Held => cast.stands(|| self.holds(facts)),
             Is::DeadOnes => cast.dies(|| self.holds(facts)),
             Is::Suspect => cast.dies(|| {
@@ -307,13 +323,13 @@ macro_rules! got {
     ($locked:expr, $subject:ident, $facts:ident, $died:path) => {
         match $locked {
             Ok(mut guard) => {
-                assert_eq!($subject.is, Is::Free);
+                assert!(matches!($subject.is, Is::Free | Is::OnlyWaited));
                 change(&mut guard, $facts, false);
                 give_up(guard);
                 $facts.word(ENDED).add(1);
             }
             Err($died(died)) => {
-                assert!(matches!($subject.is, Is::DeadOnes | Is::Suspect));
+                assert!(matches!($subject.is, Is::DeadOnes | Is::Suspect | Is::OfOneWhoMoves));
                 let mut guard = died.into_guard();
                 change(&mut guard, $facts, true);
                 guard.mark_consistent();
@@ -356,10 +372,15 @@ operations! {
 }
 
 pub fn cases(all: &mut Vec<Case>) {
-    use Is::{DeadOnes, Foreign, Free, Held, NoHolder, NoSlot, NotRecoverable, Suspect};
+    use Is::{DeadOnes, Foreign, Free, Held, NoHolder, NoSlot, NotRecoverable, OfOneWhoMoves, OnlyWaited, Suspect};
     // Operation, in which states, whether the victim has the lock already.
     const ROWS: [(&str, Operation, &[Is], bool); 7] = [
-        ("lock", lock, &[Free, DeadOnes, Suspect, NotRecoverable, NoSlot, NoHolder, Foreign], false),
+        (
+            "lock",
+            lock,
+            &[Free, OnlyWaited, OfOneWhoMoves, DeadOnes, Suspect, NotRecoverable, NoSlot, NoHolder, Foreign],
+            false,
+        ),
         ("try_lock", try_lock, &[Free, Held, DeadOnes, Suspect, NotRecoverable, NoSlot, NoHolder, Foreign], false),
         ("lock_timeout", lock_timeout, &[Free, Held, DeadOnes, NotRecoverable, NoSlot, NoHolder, Foreign], false),
         ("unlock", unlock, &[Free], true),
@@ -399,6 +420,8 @@ fn state(is: Is) -> &'static str {
         Is::NotRecoverable => "not_recoverable",
         Is::NoSlot => "no_slot",
         Is::NoHolder => "no_holder",
+        Is::OnlyWaited => "only_waited",
+        Is::OfOneWhoMoves => "of_one_who_moves",
         Is::Foreign => "foreign",
     }
 }

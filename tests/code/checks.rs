@@ -183,6 +183,10 @@ fn a_region_behind_an_explained_branch_is_explained_whole() {
     let folder = "tests/code\tlet value = black_box(value);\\n    if value > 1000 {\tit is of two lines\n";
     assert!(case.coverage(folder).passed());
     assert!(!case.coverage(&folder.replace("value);", "other);")).passed());
+    let most = |most| reason("if value > 1000 {").replace("\tit is", &format!("\tat most {most}: it is"));
+    let coverage = case.coverage(&most(2));
+    assert!(coverage.exceeded.iter().any(|(line, count)| line.number == 1 && *count > 2), "{coverage:#?}");
+    assert!(!coverage.passed() && case.coverage(&most(1000)).passed());
     // A line further on is a reason for what is behind it alone.
     let functions = without_reason(&case.coverage(&reason("behind(black_box(sum)")));
     assert!(functions.iter().all(|name| name.ends_with("known::region")) && !functions.is_empty(), "{functions:?}");

@@ -53,6 +53,8 @@ pub struct Coverage {
     pub uncovered: Vec<Uncovered>,
     /// Reasons that fit nothing that needs one.
     pub unused: Vec<ReasonLine>,
+    /// Reasons that explain more instructions than they may, and how many.
+    pub exceeded: Vec<(ReasonLine, u64)>,
     /// Executed, and yet proved unreachable: a process has panicked, or the proof is wrong.
     pub disproved: Vec<(Address, Unreached)>,
     /// Executed inside a function of the closure, and yet no instruction of it: the decoding is wrong.
@@ -66,9 +68,11 @@ impl Coverage {
         without.map(|uncovered| uncovered.instructions).sum()
     }
 
-    /// Whether all is covered or has its reason, no reason is left over, and nothing contradicts what is known of the code.
+    /// Whether all is covered or has its reason, no reason is left over or explains too much, and nothing contradicts what is known
+    /// of the code.
     pub fn passed(&self) -> bool {
-        self.unexplained() == 0 && self.unused.is_empty() && self.disproved.is_empty() && self.undecoded.is_empty()
+        let reasons = self.unexplained() == 0 && self.unused.is_empty() && self.exceeded.is_empty();
+        reasons && self.disproved.is_empty() && self.undecoded.is_empty()
     }
 }
 
@@ -83,6 +87,8 @@ pub struct ReasonLine {
     pub contains: String,
     /// The reason.
     pub reason: Rc<str>,
+    /// The most instructions that it may explain; more would be others than it was written for.
+    pub most: Option<u64>,
     /// Not every compiler makes code of the line that needs it: so it may explain nothing, but the line must be there.
     pub some_compilers: bool,
 }
@@ -132,6 +138,8 @@ impl std::error::Error for ReasonsError {
 
 /// Begins a reason that not every compiler needs.
 const SOME_COMPILERS: &str = "~ ";
+/// Begins one that explains no more instructions than the number that follows.
+const AT_MOST: &str = "at most ";
 
 /// Why code is not covered: `file<TAB>text that the line contains<TAB>reason`, one to a line; `#` begins a comment.
 ///
@@ -139,7 +147,7 @@ const SOME_COMPILERS: &str = "~ ";
 /// that is come by in no other way. Or it is any line whose instructions are not covered: then for these. Of what is inlined, a reason
 /// may name the innermost line of each file. The file may be a folder. `\n` in the text is the end of a line: the reason is for the line
 /// that has the last part, and stands behind the others. A reason that begins with `~ ` is one that not every compiler needs: it is not
-/// left over as long as there is such a line.
+/// left over as long as there is such a line. After that, `at most 12: ` says how many instructions it may explain.
 #[derive(Clone, Debug, Default)]
 pub struct Reasons {
     checkout: PathBuf,
@@ -165,13 +173,17 @@ impl Reasons {
     pub fn parse(checkout: &Path, path: &Path, text: &str) -> Result<Self, ReasonsError> {
         let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
         let line = |(index, line): (usize, &str)| match line.splitn(3, '\t').collect::<Vec<_>>()[..] {
-            [file, contains, reason] if ![file, contains, reason.trim()].contains(&"") => Ok(ReasonLine {
-                number: index + 1,
-                file: file.into(),
-                contains: contains.into(),
-                reason: reason.trim_start_matches(SOME_COMPILERS).into(),
-                some_compilers: reason.starts_with(SOME_COMPILERS),
-            }),
+            [file, contains, text] if ![file, contains, text.trim()].contains(&"") => {
+                let (some_compilers, text) = match text.strip_prefix(SOME_COMPILERS) {
+                    Some(text) => (true, text),
+                    None => (false, text),
+                };
+                let limit = text.strip_prefix(AT_MOST).and_then(|text| text.split_once(": "));
+                let limit = limit.and_then(|(most, text)| Some((most.parse().ok()?, text)));
+                let (most, reason) = limit.map_or((None, text), |(most, text)| (Some(most), text));
+                let (file, contains, reason) = (file.into(), contains.into(), reason.into());
+                Ok(ReasonLine { number: index + 1, file, contains, reason, most, some_compilers })
+            }
             _ => Err(ReasonsError::Parts { path: path.into(), number: index + 1, found: line.into() }),
         };
         let lines = lines.map(line).collect::<Result<_, _>>()?;
@@ -238,6 +250,7 @@ impl Functions {
         let regions = self.regions(executed, &mut reasons)?;
         let mut used = regions.used.clone();
         let mut uncovered: BTreeMap<_, (&Rc<Source>, u64, &Address)> = BTreeMap::new();
+        let mut explained: BTreeMap<usize, u64> = BTreeMap::new();
         for (address, instruction) in &self.instructions {
             let executed = executed.contains(address);
             coverage.disproved.extend(instruction.unreached.filter(|_| executed).map(|proof| (address.clone(), proof)));
@@ -249,10 +262,14 @@ impl Functions {
             }
             let (reason, branch) = match (instruction.unreached, regions.of(address)) {
                 (Some(unreached), _) => (Some(Reason::Proved(unreached)), None),
-                (None, Region::Explained(index)) => (Some(reasons.given(index)), None),
+                (None, Region::Explained(index)) => {
+                    *explained.entry(index).or_default() += 1;
+                    (Some(reasons.given(index)), None)
+                }
                 (None, region) => {
                     let found = reasons.find(source)?;
                     used.extend(found);
+                    found.into_iter().for_each(|index| *explained.entry(index).or_default() += 1);
                     let branch = if let Region::Behind(branch) = region { Some(branch) } else { None };
                     (found.map(|index| reasons.given(index)), branch.filter(|_| found.is_none()))
                 }
@@ -263,6 +280,12 @@ impl Functions {
         for ((branch, .., reason), (source, instructions, first)) in uncovered {
             let (source, first) = (source.clone(), first.clone());
             coverage.uncovered.push(Uncovered { source, instructions, first, reason, branch });
+        }
+        for (index, count) in explained {
+            let line = &reasons.lines[index];
+            if line.most.is_some_and(|most| count > most) {
+                coverage.exceeded.push((line.clone(), count));
+            }
         }
         for (index, line) in reasons.lines.iter().enumerate().filter(|(index, _)| !used.contains(index)) {
             if !line.some_compilers || !reasons.is_there(index)? {
