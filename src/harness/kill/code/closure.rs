@@ -33,6 +33,9 @@ const NEVER_RETURN: &[&str] = &[
 /// Whether a source file is ours.
 type Ours<'o> = dyn Fn(&Path) -> bool + 'o;
 
+/// The line of ours of each instruction of a function, and whether the compiler gives it one itself.
+type Sources = (Vec<Option<Rc<Source>>>, Vec<bool>);
+
 /// A line of source that is ours.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source {
@@ -156,21 +159,23 @@ impl Code {
         Ok(functions)
     }
 
-    /// Adds a function, if there is anything of ours in it. The line of ours of each of its instructions.
+    /// Adds a function, if there is anything of ours in it.
     fn take(
         &self,
         node: &Node,
         unreached: &[Option<Unreached>],
         (module, ours): (&Arc<str>, &Ours<'_>),
         functions: &mut Functions,
-    ) -> Result<Vec<Option<Rc<Source>>>, CodeError> {
+    ) -> Result<Sources, CodeError> {
         let address = |offset| Address::new(module.clone(), offset);
         let sources = node.body.instructions.iter().map(|instruction| self.source(&address(instruction.at), ours));
         let sources: Vec<_> = sources.collect::<Result<_, _>>()?;
+        let lines = node.body.instructions.iter().map(|instruction| self.has_line(&address(instruction.at)));
+        let lines = lines.collect::<Result<_, _>>()?;
         let name = self.lookup(&address(node.body.range.start))?.pop().map(|outermost| outermost.function);
         if sources.iter().all(Option::is_none) {
             functions.outside.extend(name);
-            return Ok(sources);
+            return Ok((sources, lines));
         }
         functions.inside.extend(name);
         functions.bounds.insert(address(node.body.range.start), node.body.range.end);
@@ -181,7 +186,13 @@ impl Code {
                 functions.instructions.insert(address(at), Instruction { source, padding, unreached });
             }
         }
-        Ok(sources)
+        Ok((sources, lines))
+    }
+
+    /// Whether the compiler gives an instruction a line.
+    fn has_line(&self, address: &Address) -> Result<bool, CodeError> {
+        let frames = self.image(address.module())?.frames(address, &self.checkout)?;
+        Ok(frames[0].line.is_some())
     }
 
     /// The line of ours that an instruction stands for. One that the compiler gives no line has that of the code before it.
@@ -206,6 +217,11 @@ impl Code {
         }
         Ok(None)
     }
+}
+
+/// Whether an instruction chooses between ways to go on.
+fn decides(flow: &Flow) -> bool {
+    matches!(flow, Flow::Branch(_) | Flow::Table(_) | Flow::Indirect)
 }
 
 /// Functions of a module, and who calls whom.
@@ -350,7 +366,7 @@ impl Graph<'_> {
     fn pieces(
         &self,
         (roots, known, reached): (&BTreeSet<u64>, &BTreeMap<u64, Known>, &Reached),
-        sources: &BTreeMap<u64, Vec<Option<Rc<Source>>>>,
+        sources: &BTreeMap<u64, Sources>,
         pieces: &mut Vec<Piece>,
     ) {
         let in_data = self.image.in_data();
@@ -366,7 +382,7 @@ impl Graph<'_> {
             Some(bases[&start] + node.blocks.of(&node.body, at)?)
         };
         for (start, node) in &self.nodes {
-            let (known, sources, base) = (&known[start], &sources[start], bases[start]);
+            let (known, (sources, lines), base) = (&known[start], &sources[start], bases[start]);
             let unreached = self.unreached(*start, known, reached);
             for (block, range) in node.blocks.instructions().enumerate() {
                 let instructions = &node.body.instructions[range.clone()];
@@ -375,8 +391,8 @@ impl Graph<'_> {
                 pieces.push(Piece {
                     start: Address::new(self.module.clone(), first.at),
                     end: Address::new(self.module.clone(), last.end()),
-                    first: sources[range.start].clone(),
-                    last: sources[range.end - 1].clone(),
+                    first: sources[range.clone().find(|&index| lines[index]).unwrap_or(range.start)].clone(),
+                    branch: sources[range.end - 1].clone().filter(|_| decides(&last.flow)),
                     next: known.next[block].iter().map(|next| base + next).chain(called).collect(),
                     proved: unreached[block].is_some(),
                     by_others: first.at == *start && (roots.contains(start) || in_data.contains(start)),

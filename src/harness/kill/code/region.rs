@@ -20,9 +20,10 @@ pub(super) struct Piece {
     pub(super) start: Address,
     /// Behind its last instruction.
     pub(super) end: Address,
-    /// The lines of ours of its first and its last instruction.
+    /// The line of ours of its first instruction that has one.
     pub(super) first: Option<Rc<Source>>,
-    pub(super) last: Option<Rc<Source>>,
+    /// That of its last one, if it chooses between ways to go on.
+    pub(super) branch: Option<Rc<Source>>,
     /// The pieces that it goes on in, or calls.
     pub(super) next: Vec<usize>,
     /// It is proved that nobody comes there who does not panic.
@@ -34,7 +35,7 @@ pub(super) struct Piece {
 /// The way from covered code into a region: lines that a reason may name, as file and line, the innermost of each file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Branch {
-    /// The last instruction that is covered; none if it is not ours.
+    /// The branch; none if it is not ours, or nothing branches: a call has not returned.
     pub from: Vec<(Rc<Path>, u32)>,
     /// The first that is not.
     pub to: Vec<(Rc<Path>, u32)>,
@@ -125,7 +126,7 @@ impl Functions {
 
     /// The reason for not going along `edge`.
     fn explains(&self, edge: Edge, reasons: &mut Reasons) -> Result<Option<usize>, ReasonsError> {
-        let from = edge.from.and_then(|from| self.pieces[from].last.as_ref());
+        let from = edge.from.and_then(|from| self.pieces[from].branch.as_ref());
         for source in from.into_iter().chain(&self.pieces[edge.to].first) {
             if let Some(reason) = reasons.find(source)? {
                 return Ok(Some(reason));
@@ -139,7 +140,7 @@ impl Functions {
             source.iter().flat_map(|source| source.lines()).map(|(file, line)| (file.clone(), line)).collect()
         };
         Branch {
-            from: lines(edge.from.and_then(|from| self.pieces[from].last.as_ref())),
+            from: lines(edge.from.and_then(|from| self.pieces[from].branch.as_ref())),
             to: lines(self.pieces[edge.to].first.as_ref()),
         }
     }
