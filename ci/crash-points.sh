@@ -42,8 +42,9 @@ export OWNERDEAD_SITES=$work/sites
 RUSTFLAGS="${RUSTFLAGS:-} --cfg $model" CARGO_TARGET_DIR=$CARGO_TARGET_DIR/$model cargo test -q --release --tests >"$work/log" 2>&1 ||
     { cat "$work/log"; echo "crash-points: FAILED: the models do not pass"; exit 1; }
 
-# A call that a process came by, and that the search above does not know, would be missing from the total.
-awk -F '\t' 'NR == FNR { known[$1]; next } $5 != "held" && $3 ~ /^src\/(ring|lock|owner)\// && !($3 in known) && !seen[$3]++ { print "  " $3, $4 }' \
+# A call that a process came by, and that the search above does not know, would be missing from the total. A compiler fence is
+# no instruction, so nobody dies at it.
+awk -F '\t' 'NR == FNR { known[$1]; next } $5 != "held" && $4 != "compiler_fence" && $3 ~ /^src\/(ring|lock|owner)\// && !($3 in known) && !seen[$3]++ { print "  " $3, $4 }' \
     "$work/calls" "$work/sites" >"$work/unknown"
 [[ ! -s $work/unknown ]] || { echo 'crash-points: FAILED: calls that are not found in the source:'; cat "$work/unknown"; exit 1; }
 awk -F '\t' -v reasons="$reasons" '
