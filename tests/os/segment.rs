@@ -136,7 +136,7 @@ fn options_that_are_not_allowed_are_refused_and_leave_nothing() {
     }
     for capacity in [0, 32, 100, 1 << 33] {
         let created = Ring::create(&name.0, &Options::new(), &Config::new(capacity));
-        assert!(matches!(created, Err(RingError::Capacity { .. })), "{created:?}");
+        assert!(matches!(created, Err(RingError::Config { .. })), "{created:?}");
     }
     // More than /dev/shm can hold: the space is asked for at birth.
     let created = Segment::create(&name.0, &Options::new(), Kind::SPSC, 1 << 50, |_| {});

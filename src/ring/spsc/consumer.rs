@@ -299,6 +299,7 @@ fn wrong_checksum(position: u64, stored: u64, expected: u64) -> Corrupt {
 fn refused(error: TryPopError) -> PopTimeoutError {
     match error {
         TryPopError::Empty => unreachable!("an empty ring is waited for"),
+        TryPopError::Lapped { lost } => PopTimeoutError::Lapped { lost },
         TryPopError::Forked => PopTimeoutError::Forked,
         TryPopError::Corrupt(corrupt) => PopTimeoutError::Corrupt(corrupt),
     }

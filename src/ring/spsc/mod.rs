@@ -35,7 +35,6 @@
 //! So no fence is needed between publishing and looking for sleepers: they are one access.
 
 mod consumer;
-mod error;
 mod producer;
 mod wait;
 
@@ -44,11 +43,16 @@ pub(crate) mod image;
 #[cfg(not(model))]
 mod shared;
 
-pub use consumer::{Consumer, Peek};
-pub use error::*;
-pub use producer::{Producer, Reservation};
 #[cfg(not(model))]
-pub use shared::RingError;
+pub use super::RingError;
+pub use super::{
+    Corrupt, Opened, PopError, PopTimeoutError, PushError, PushTimeoutError, SeatError, SeatStatus, TryPopError,
+    TryPushError, WaitPeerError,
+};
+pub use consumer::{Consumer, Peek};
+pub use producer::{Producer, Reservation};
+
+use super::{Statistics, Unit};
 
 use crate::owner::{AttachError, Attachment, SeatState, SeatWords, Table};
 use crate::ring::record::{GRANULE, Geometry, PADDING, SLEEPER};
@@ -171,30 +175,6 @@ pub struct Ring {
     pub(crate) segment: crate::segment::Segment,
 }
 
-/// A seat that was opened.
-#[derive(Debug)]
-#[must_use = "dropping it gives the seat up again"]
-pub enum Opened<H> {
-    /// It was nobody's.
-    Clean(H),
-    /// It was a dead one's: `EOWNERDEAD`. What it left is repaired, and the generation is one more than before.
-    OwnerDied(H),
-}
-
-impl<H> Opened<H> {
-    /// The seat, however it was had.
-    pub fn into_inner(self) -> H {
-        match self {
-            Self::Clean(seat) | Self::OwnerDied(seat) => seat,
-        }
-    }
-
-    /// Whether it was taken over from a dead one.
-    pub fn owner_died(&self) -> bool {
-        matches!(self, Self::OwnerDied(_))
-    }
-}
-
 /// What a ring looks like from outside. The indices belong together; all else was read at moments of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Status {
@@ -214,17 +194,6 @@ pub struct Status {
     pub producer: SeatStatus,
     /// The consumer's seat.
     pub consumer: SeatStatus,
-}
-
-/// A seat from outside.
-#[derive(Clone, Copy, Debug)]
-pub struct SeatStatus {
-    /// Take-overs from the dead since the ring's birth.
-    pub generation: u64,
-    /// Whose it is.
-    pub state: SeatState,
-    /// Operations, and calls of `beat`, since the ring's birth.
-    pub heartbeat: u64,
 }
 
 /// Which seat.
@@ -367,6 +336,12 @@ impl Ring {
         (read, write.clamp(read, read.saturating_add(self.geometry.capacity)))
     }
 
+    /// How full it is.
+    pub fn statistics(&self) -> Statistics {
+        let (read, written) = self.indices();
+        Statistics { unit: Unit::Bytes, capacity: self.geometry.capacity, written, read }
+    }
+
     /// Bytes that the longest payload may have.
     pub fn longest_payload(&self) -> usize {
         self.geometry.longest() as usize
@@ -392,6 +367,8 @@ impl Ring {
         &self.granules[(self.geometry.offset(position) / GRANULE) as usize]
     }
 }
+
+crate::ring::interface!(Ring, Producer, Reservation, Consumer);
 
 /// No ring gets so far in centuries; so position arithmetic cannot overflow.
 const FARTHEST: u64 = 1 << 62;

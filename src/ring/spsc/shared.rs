@@ -2,8 +2,10 @@
 
 use super::{Config, Control, Corrupt, Ring};
 use crate::owner::SeatWords;
+use crate::ring::RingError;
 use crate::ring::record::{GRANULE, Geometry};
-use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Place, Segment};
+use crate::ring::shared::{InSegment, in_segments};
+use crate::segment::{Body, Kind, Place, Segment};
 use crate::sync::atomic::Ordering::Relaxed;
 
 /// Where the records begin.
@@ -23,148 +25,37 @@ const _: () = {
 // SAFETY: it is made of atomics only, so any bytes are a valid value and all of it is interior mutable.
 unsafe impl Place for Control {}
 
-/// Why a segment gave no ring.
-#[derive(Debug)]
-pub enum RingError {
-    /// The segment could not be opened.
-    Open(OpenError),
-    /// It could not be created.
-    Create(CreateError),
-    /// It could be neither opened nor created.
-    OpenOrCreate(OpenOrCreateError),
-    /// It is smaller than its ring says.
-    Body(OutOfBody),
-    /// The capacity asked for is not allowed.
-    Capacity {
-        /// Bytes asked for.
-        found: u64,
-    },
-    /// The segment's capacity or flags are not what a ring has.
-    Corrupt(Corrupt),
-    /// The ring exists, and is another one than asked for.
-    Differs {
-        /// What differs.
-        field: &'static str,
-        /// What the ring has.
-        found: u64,
-        /// What was asked for.
-        expected: u64,
-    },
-}
-
-impl core::fmt::Display for RingError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Open(error) => error.fmt(f),
-            Self::Create(error) => error.fmt(f),
-            Self::OpenOrCreate(error) => error.fmt(f),
-            Self::Body(error) => error.fmt(f),
-            Self::Capacity { found } => {
-                write!(f, "a ring of {found} bytes is not allowed, expected {}: ask for that", allowed_capacity())
-            }
-            Self::Corrupt(corrupt) => corrupt.fmt(f),
-            Self::Differs { field, found, expected } => {
-                write!(
-                    f,
-                    "the ring exists with another {field}: found {found}, asked for {expected}; unlink it, or ask for that"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for RingError {}
-
-macro_rules! from {
-    ($($error:ident => $variant:ident),+) => {$(
-        impl From<$error> for RingError {
-            fn from(error: $error) -> Self {
-                Self::$variant(error)
-            }
-        }
-    )+};
-}
-from!(OpenError => Open, CreateError => Create, OpenOrCreateError => OpenOrCreate, OutOfBody => Body, Corrupt => Corrupt);
-
 fn allowed_capacity() -> String {
     format!("a power of two between {:#x} and {:#x}", Geometry::SMALLEST, Geometry::LARGEST)
 }
 
-impl Config {
-    fn geometry(&self) -> Result<Geometry, RingError> {
-        let capacity = self.capacity as u64;
-        Geometry::new(capacity, self.checksum, self.wipe).ok_or(RingError::Capacity { found: capacity })
+impl InSegment for Ring {
+    const KIND: Kind = Kind::SPSC;
+    type Config = Config;
+    type Geometry = Geometry;
+
+    fn geometry(config: &Config) -> Result<Geometry, RingError> {
+        let capacity = config.capacity as u64;
+        Geometry::new(capacity, config.checksum, config.wipe).ok_or_else(|| RingError::Config {
+            field: "a capacity",
+            found: capacity,
+            expected: allowed_capacity(),
+        })
     }
-}
 
-fn body_len(geometry: &Geometry) -> usize {
-    RECORDS + geometry.capacity as usize
-}
+    fn body_len(geometry: &Geometry) -> usize {
+        RECORDS + geometry.capacity as usize
+    }
 
-fn init(geometry: Geometry) -> impl Fn(&Body) {
-    move |body| {
+    fn init(geometry: &Geometry, body: &Body) {
         let control = body.place::<Control>(0).expect("the body holds the control words");
         // Relaxed: nobody sees the segment before it has a name. All else is zero: vacant seats, an empty ring.
         control.config[0].store(geometry.capacity, Relaxed);
         let flag = |on, flag| if on { flag } else { 0 };
         control.config[1].store(flag(geometry.checksum, CHECKSUM) | flag(geometry.wipe, WIPE), Relaxed);
     }
-}
 
-impl Ring {
-    /// Makes a new ring under a name in `/dev/shm`.
-    ///
-    /// # Errors
-    /// [`RingError`], also if the name is taken.
-    pub fn create(name: &str, options: &Options, config: &Config) -> Result<Self, RingError> {
-        let geometry = config.geometry()?;
-        Self::from_segment(Segment::create(name, options, Kind::SPSC, body_len(&geometry), init(geometry))?)
-    }
-
-    /// Makes a new ring without a name: for processes that inherit it or are handed its descriptor.
-    ///
-    /// # Errors
-    /// [`RingError`].
-    pub fn memfd(options: &Options, config: &Config) -> Result<Self, RingError> {
-        let geometry = config.geometry()?;
-        Self::from_segment(Segment::memfd(options, Kind::SPSC, body_len(&geometry), init(geometry))?)
-    }
-
-    /// Opens the ring of this name.
-    ///
-    /// # Errors
-    /// [`RingError`].
-    pub fn open(name: &str) -> Result<Self, RingError> {
-        Self::from_segment(Segment::open(name, Kind::SPSC)?)
-    }
-
-    /// Opens the ring of this name, or makes it. Says whether it was made.
-    ///
-    /// # Errors
-    /// [`RingError`], also if it exists with another configuration.
-    pub fn open_or_create(name: &str, options: &Options, config: &Config) -> Result<(Self, bool), RingError> {
-        let geometry = config.geometry()?;
-        let (segment, created) =
-            Segment::open_or_create(name, options, Kind::SPSC, body_len(&geometry), init(geometry))?;
-        let ring = Self::from_segment(segment)?;
-        let differs = |field, found, expected| Err(RingError::Differs { field, found, expected });
-        if ring.geometry.capacity != geometry.capacity {
-            return differs("capacity", ring.geometry.capacity, geometry.capacity);
-        }
-        if ring.geometry.checksum != geometry.checksum {
-            return differs("checksum setting", ring.geometry.checksum.into(), geometry.checksum.into());
-        }
-        if ring.geometry.wipe != geometry.wipe {
-            return differs("wipe setting", ring.geometry.wipe.into(), geometry.wipe.into());
-        }
-        Ok((ring, created))
-    }
-
-    /// The ring in a segment that is open already.
-    ///
-    /// # Errors
-    /// [`RingError`], if the segment holds none.
-    pub fn from_segment(segment: Segment) -> Result<Self, RingError> {
+    fn over(segment: Segment) -> Result<Self, RingError> {
         let control = segment.body::<Control>(0)?;
         // Relaxed: written before the segment had a name. Read once: from here on only the private copy counts.
         let (capacity, flags) = (control.config[0].load(Relaxed), control.config[1].load(Relaxed));
@@ -181,8 +72,14 @@ impl Ring {
         Ok(Self { table: segment.table(), control, granules, geometry, segment })
     }
 
-    /// The segment that it lives in.
-    pub fn segment(&self) -> &Segment {
-        &self.segment
+    fn settings(&self, wanted: &Geometry) -> Vec<(&'static str, u64, u64)> {
+        let found = &self.geometry;
+        vec![
+            ("capacity", found.capacity, wanted.capacity),
+            ("checksum setting", found.checksum.into(), wanted.checksum.into()),
+            ("wipe setting", found.wipe.into(), wanted.wipe.into()),
+        ]
     }
 }
+
+in_segments!(Ring, Config);

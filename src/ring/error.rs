@@ -1,4 +1,4 @@
-//! What can go wrong; one enum per operation.
+//! What can go wrong with a ring; one enum per operation, the same for all kinds of rings.
 
 use core::fmt;
 
@@ -112,11 +112,21 @@ errors! {
     TryPopError {
         /// There is none now.
         Empty: "the ring is empty",
+        /// A lossy broadcast ring's writer has gone round this reader. The next call goes on with the oldest record there is.
+        Lapped {
+            /// Records that it has not read, and will not.
+            lost: u64
+        }: "the writer has gone round this reader, which has lost {lost} records: go on, and read more often",
     }
     /// Why no record could be read.
     PopError {
         /// All that was committed has been read, and the producer is dead. Somebody has to take its seat over.
         ProducerDied: "the ring is drained and its producer has died: take its seat over",
+        /// A lossy broadcast ring's writer has gone round this reader. The next call goes on with the oldest record there is.
+        Lapped {
+            /// Records that it has not read, and will not.
+            lost: u64
+        }: "the writer has gone round this reader, which has lost {lost} records: go on, and read more often",
     }
     /// Why no record could be read in time.
     PopTimeoutError {
@@ -124,6 +134,11 @@ errors! {
         TimedOut: "the ring was empty until the time-out",
         /// All that was committed has been read, and the producer is dead. Somebody has to take its seat over.
         ProducerDied: "the ring is drained and its producer has died: take its seat over",
+        /// A lossy broadcast ring's writer has gone round this reader. The next call goes on with the oldest record there is.
+        Lapped {
+            /// Records that it has not read, and will not.
+            lost: u64
+        }: "the writer has gone round this reader, which has lost {lost} records: go on, and read more often",
     }
     /// Why nobody could be waited for.
     WaitPeerError {
@@ -149,6 +164,7 @@ impl From<PopTimeoutError> for PopError {
         match error {
             PopTimeoutError::TimedOut => unreachable!("a pop without a deadline"),
             PopTimeoutError::ProducerDied => Self::ProducerDied,
+            PopTimeoutError::Lapped { lost } => Self::Lapped { lost },
             PopTimeoutError::Forked => Self::Forked,
             PopTimeoutError::Corrupt(corrupt) => Self::Corrupt(corrupt),
         }
