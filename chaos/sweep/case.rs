@@ -1,6 +1,8 @@
 //! One sweep: a structure, in a state, and an operation.
 
 use ownerdead::harness::kill::{EngineError, Facts, Subject, Sweep, SweepReport, Word};
+use ownerdead::owner::Attachment;
+use ownerdead::sync::Waiting;
 
 /// Words of the facts, by their indices.
 pub struct FactsOf<const N: usize>(pub [usize; N]);
@@ -9,6 +11,15 @@ impl<const N: usize> FactsOf<N> {
     pub fn words<'f>(&self, facts: &'f Facts) -> [&'f Word; N] {
         self.0.map(|index| facts.word(index))
     }
+}
+
+/// Who waits in a sweep looks twice before it sleeps: a third look would be the second one's instructions again.
+pub const LOOKS: Waiting = Waiting::SpinThenSleep { looks: 2 };
+
+/// The same, that waits so.
+pub fn brief(me: Attachment) -> Attachment {
+    me.set_waiting(LOOKS);
+    me
 }
 
 /// How far a sweep looks.

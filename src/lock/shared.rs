@@ -13,7 +13,7 @@ use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, Opti
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::cell::SharedCell;
-use crate::sync::thread;
+use crate::sync::{Waiting, thread};
 
 pub(super) const WORD: usize = 0;
 pub(super) const TYPE: usize = 128;
@@ -213,6 +213,6 @@ impl<T: Data> FutexMutex<T> {
         check_type::<T>(&segment)?;
         // From here on, asking for the epoch cannot fail: its page is there.
         thread::epoch().map_err(SharedError::Fork)?;
-        Ok(Self { word: segment.body(WORD)?, data: segment.body(VALUE)?, segment })
+        Ok(Self { word: segment.body(WORD)?, data: segment.body(VALUE)?, waiting: Waiting::default(), segment })
     }
 }

@@ -49,6 +49,9 @@ pub mod payload;
 #[cfg(test)]
 mod scripts;
 pub mod shm;
+mod waiting;
+
+pub use waiting::Waiting;
 
 /// Atomic integers and fences, with the names and meanings of [`core::sync::atomic`].
 pub mod atomic {

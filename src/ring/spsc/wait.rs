@@ -30,6 +30,12 @@ pub(super) fn until_moved(
     deadline: Option<Duration>,
 ) -> Result<(), Stop> {
     let mut slept = false;
+    // Relaxed: what it has seen is looked at again below.
+    let still = || {
+        side.index.load(Relaxed) & !SLEEPER == seen
+            && matches!(ring.seat(peer).look(me).state, SeatState::Alive(_) | SeatState::Vacant)
+    };
+    me.spin(deadline, still);
     let result = loop {
         // Relaxed: it only asks for a wake. The caller reads the index again, with Acquire.
         let asked = side.index.compare_exchange(seen, seen | SLEEPER, Relaxed, Relaxed);
@@ -62,6 +68,7 @@ pub(super) fn until_taken(
     deadline: Option<Duration>,
 ) -> Result<(), WaitPeerError> {
     let seat = ring.seat(peer);
+    me.spin(deadline, || matches!(seat.look(me).state, SeatState::Vacant | SeatState::Dead(_)));
     loop {
         let found = seat.look(me);
         match found.state {
