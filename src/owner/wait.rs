@@ -11,6 +11,7 @@
 
 use super::attachment::Attachment;
 use super::right::{Holder, Life};
+use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::futex::{ALL, MAX_WAITS, Wait, Woken, Word, wait_any, wake};
 use core::time::Duration;
@@ -53,6 +54,29 @@ pub(crate) fn sleep_on_holder(
         wake(Word::Low(slot.life()), ALL);
     }
     if woken == Woken::TimedOut { Err(TimedOut) } else { Ok(()) }
+}
+
+/// Ends a sleep of one thread at another one's word: it is no longer what it was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interrupt<'a> {
+    word: &'a AtomicU64,
+    expected: u64,
+}
+
+impl<'a> Interrupt<'a> {
+    #[cfg_attr(model, allow(dead_code, reason = "nobody interrupts in a model"))]
+    pub(crate) fn new(word: &'a AtomicU64, expected: u64) -> Self {
+        Self { word, expected }
+    }
+
+    pub(crate) fn raised(&self) -> bool {
+        // Relaxed: a hint to come back; who does reads it with Acquire.
+        self.word.load(Relaxed) != self.expected
+    }
+
+    pub(crate) fn wait(&self) -> Wait<'a> {
+        Wait { word: Word::Low(self.word), expected: self.expected as u32 }
+    }
 }
 
 /// The deadline of a sleep has passed.

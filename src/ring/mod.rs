@@ -1,5 +1,7 @@
 //! Rings: one interface ([`Topology`], [`Produce`], [`Consume`]), and one module for each topology.
 
+#[cfg(not(model))]
+mod bell;
 mod error;
 mod interface;
 pub(crate) mod record;
@@ -7,6 +9,8 @@ pub(crate) mod record;
 mod shared;
 pub mod spsc;
 
+#[cfg(not(model))]
+pub use bell::{Bell, BellError, BellUseError, Rang};
 pub use error::*;
 pub(crate) use interface::interface;
 pub use interface::{Commit, Consume, Produce, Statistics, Topology, Unit};

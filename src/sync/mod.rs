@@ -84,6 +84,12 @@ pub mod robust {
     pub const WORD_OFFSET: usize = 4080;
 }
 
+/// Descriptors that a loop over descriptors waits for. A model has none.
+#[cfg(not(any(loom, shuttle)))]
+pub mod event {
+    pub use super::backend::event::Event;
+}
+
 /// Who runs.
 pub mod thread {
     pub use super::backend::thread::{Epoch, dying, epoch, id};

@@ -2,6 +2,7 @@
 #![cfg(not(model))]
 
 mod attach;
+mod bell;
 mod futex_mutex;
 mod handles;
 mod inspect;

@@ -2,8 +2,12 @@
 
 use super::producer::went_back;
 use super::wait::{Stop, until_moved, until_taken};
+#[cfg(not(model))]
+use super::wait::{side, watcher};
 use super::{Corrupt, PopError, PopTimeoutError, Ring, Role, Step, TryPopError, WaitPeerError, check_indices, parse};
 use crate::owner::Attachment;
+#[cfg(not(model))]
+use crate::ring::bell::{Bell, BellError, BellUseError, Watch};
 use crate::ring::record::{Checksum, GRANULE, SLEEPER};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::atomic::compiler_fence;
@@ -194,6 +198,37 @@ impl Consumer {
         }
         let deadline = timeout.and_then(|timeout| time::now().checked_add(timeout));
         until_taken(&self.ring, &self.me, Role::Producer, deadline)
+    }
+
+    /// A bell for this side, silent until it is armed.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    pub fn bell(&self) -> Result<Bell, BellError> {
+        if !self.me.is_current() {
+            return Err(BellError::Forked);
+        }
+        Bell::new(&self.ring.table, side(&self.ring, Role::Producer), watcher(&self.ring, Role::Producer))
+    }
+
+    /// Arms a bell of this ring: it rings once there is more than this side has seen, at once if there is already, or the producer dies.
+    /// To be called after this side was told that the ring is empty.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, Role::Producer), Watch::Moved(self.tail))
+    }
+
+    /// Arms a bell of this ring: it rings once somebody alive has the producer's seat.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm_for_producer(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, Role::Producer), Watch::Taken)
     }
 
     /// Gives the seat up, as dropping does.

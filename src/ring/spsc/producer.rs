@@ -1,8 +1,12 @@
 //! The producer's side.
 
 use super::wait::{Stop, until_moved, until_taken};
+#[cfg(not(model))]
+use super::wait::{side, watcher};
 use super::{Corrupt, PushError, PushTimeoutError, Ring, Role, TryPushError, WaitPeerError, check_indices};
 use crate::owner::Attachment;
+#[cfg(not(model))]
+use crate::ring::bell::{Bell, BellError, BellUseError, Watch};
 use crate::ring::record::{Checksum, GRANULE, PADDING, SLEEPER, head};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::futex::{ALL, Word, wake};
@@ -149,6 +153,37 @@ impl Producer {
         }
         let deadline = timeout.and_then(|timeout| time::now().checked_add(timeout));
         until_taken(&self.ring, &self.me, Role::Consumer, deadline)
+    }
+
+    /// A bell for this side, silent until it is armed.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    pub fn bell(&self) -> Result<Bell, BellError> {
+        if !self.me.is_current() {
+            return Err(BellError::Forked);
+        }
+        Bell::new(&self.ring.table, side(&self.ring, Role::Consumer), watcher(&self.ring, Role::Consumer))
+    }
+
+    /// Arms a bell of this ring: it rings once there is more than this side has seen, at once if there is already, or the consumer dies.
+    /// To be called after this side was told that it is full.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, Role::Consumer), Watch::Moved(self.head))
+    }
+
+    /// Arms a bell of this ring: it rings once somebody alive has the consumer's seat.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm_for_consumer(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, Role::Consumer), Watch::Taken)
     }
 
     /// Gives the seat up, as dropping does.

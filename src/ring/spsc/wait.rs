@@ -6,7 +6,9 @@
 //! thread dies in between: the gate is its pending operation.
 
 use super::{Corrupt, Ring, Role, Side, WaitPeerError};
-use crate::owner::{Attachment, SeatState, finish_waiting, sleep_on_holder};
+use crate::owner::{Attachment, Interrupt, SeatState, finish_waiting, sleep_on_holder};
+#[cfg(not(model))]
+use crate::ring::bell::{self, Rang, Watch, Watcher};
 use crate::ring::record::SLEEPER;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::futex::{Wait, Woken, Word, wait_any};
@@ -29,6 +31,19 @@ pub(super) fn until_moved(
     seen: u64,
     deadline: Option<Duration>,
 ) -> Result<(), Stop> {
+    until_moved_or(ring, me, side, peer, seen, deadline, None)
+}
+
+/// The same, or until it is interrupted: the caller looks whether it was.
+pub(super) fn until_moved_or(
+    ring: &Ring,
+    me: &Attachment,
+    side: &Side,
+    peer: Role,
+    seen: u64,
+    deadline: Option<Duration>,
+    interrupt: Option<Interrupt<'_>>,
+) -> Result<(), Stop> {
     let mut slept = false;
     // Relaxed: what it has seen is looked at again below.
     let still = || {
@@ -44,7 +59,8 @@ pub(super) fn until_moved(
         }
         let index = Wait { word: Word::Low(&side.index), expected: (seen | SLEEPER) as u32 };
         slept = true;
-        match sleep_on_seat(ring, me, peer, index, deadline) {
+        match sleep_on_seat(ring, me, peer, index, deadline, interrupt) {
+            Ok(()) if interrupt.is_some_and(|interrupt| interrupt.raised()) => break Ok(()),
             Ok(()) => {}
             Err(stop) => {
                 // What the dead one published last counts, and what came just in time. Relaxed: `look` has acquired the death, so
@@ -67,6 +83,17 @@ pub(super) fn until_taken(
     peer: Role,
     deadline: Option<Duration>,
 ) -> Result<(), WaitPeerError> {
+    until_taken_or(ring, me, peer, deadline, None)
+}
+
+/// The same, or until it is interrupted: the caller looks whether it was.
+pub(super) fn until_taken_or(
+    ring: &Ring,
+    me: &Attachment,
+    peer: Role,
+    deadline: Option<Duration>,
+    interrupt: Option<Interrupt<'_>>,
+) -> Result<(), WaitPeerError> {
     let seat = ring.seat(peer);
     me.spin(deadline, || matches!(seat.look(me).state, SeatState::Vacant | SeatState::Dead(_)));
     loop {
@@ -76,11 +103,51 @@ pub(super) fn until_taken(
             SeatState::Corrupt(right) => return Err(WaitPeerError::Corrupt(corrupt_seat(right))),
             SeatState::Vacant | SeatState::Dead(_) => {}
         }
-        let words = [gate(ring), Wait { word: seat.word(), expected: found.low }];
-        if wait_any(&words, 1, deadline) == Woken::TimedOut {
+        let words = [gate(ring), Wait { word: seat.word(), expected: found.low }, or(interrupt, gate(ring))];
+        if wait_any(&words[..2 + usize::from(interrupt.is_some())], 1, deadline) == Woken::TimedOut {
             return Err(WaitPeerError::TimedOut);
         }
+        if interrupt.is_some_and(|interrupt| interrupt.raised()) {
+            return Ok(());
+        }
     }
+}
+
+/// Whose bell it is that waits for `peer`.
+#[cfg(not(model))]
+pub(super) fn side(ring: &Ring, peer: Role) -> bell::Side {
+    (core::ptr::from_ref(&*ring.control).addr(), u8::from(peer == Role::Producer))
+}
+
+/// What a bell of this side sleeps for: the peer's index, or somebody in its seat.
+#[cfg(not(model))]
+pub(super) fn watcher(ring: &Ring, peer: Role) -> Watcher {
+    let ring = ring.clone();
+    Box::new(move |me, watch, interrupt| {
+        let rang = match watch {
+            Watch::Moved(seen) => {
+                let side = if peer == Role::Producer { &ring.control.tail } else { &ring.control.head };
+                match until_moved_or(&ring, me, side, peer, seen, None, Some(interrupt)) {
+                    Ok(()) => Rang::Ready,
+                    Err(Stop::PeerDied) => Rang::PeerDied,
+                    Err(Stop::Corrupt(corrupt)) => Rang::Corrupt(corrupt),
+                    Err(Stop::TimedOut) => unreachable!("there was no deadline"),
+                }
+            }
+            Watch::Taken => match until_taken_or(&ring, me, peer, None, Some(interrupt)) {
+                Ok(()) => Rang::PeerCame,
+                Err(WaitPeerError::Corrupt(corrupt)) => Rang::Corrupt(corrupt),
+                Err(WaitPeerError::TimedOut | WaitPeerError::Forked) => {
+                    unreachable!("there was no deadline, nor a fork")
+                }
+            },
+        };
+        (!interrupt.raised()).then_some(rang)
+    })
+}
+
+fn or<'a>(interrupt: Option<Interrupt<'a>>, other: Wait<'a>) -> Wait<'a> {
+    interrupt.map_or(other, |interrupt| interrupt.wait())
 }
 
 fn gate(ring: &Ring) -> Wait<'_> {
@@ -94,15 +161,17 @@ fn sleep_on_seat(
     peer: Role,
     index: Wait<'_>,
     deadline: Option<Duration>,
+    interrupt: Option<Interrupt<'_>>,
 ) -> Result<(), Stop> {
     let seat = ring.seat(peer);
     let found = seat.look(me);
-    let words = [index, gate(ring), Wait { word: seat.word(), expected: found.low }];
+    let words = [index, gate(ring), Wait { word: seat.word(), expected: found.low }, or(interrupt, index)];
+    let words = &words[..3 + usize::from(interrupt.is_some())];
     match found.state {
         SeatState::Dead(_) => Err(Stop::PeerDied),
         SeatState::Corrupt(right) => Err(Stop::Corrupt(corrupt_seat(right))),
-        SeatState::Alive(holder) => sleep_on_holder(me, holder, &words, deadline).map_err(|_| Stop::TimedOut),
-        SeatState::Vacant if wait_any(&words, 0, deadline) == Woken::TimedOut => Err(Stop::TimedOut),
+        SeatState::Alive(holder) => sleep_on_holder(me, holder, words, deadline).map_err(|_| Stop::TimedOut),
+        SeatState::Vacant if wait_any(words, 0, deadline) == Woken::TimedOut => Err(Stop::TimedOut),
         SeatState::Vacant => Ok(()),
     }
 }
