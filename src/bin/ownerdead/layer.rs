@@ -56,8 +56,8 @@ impl Layer {
     pub fn share(self) -> Duration {
         Duration::from_secs(match self {
             Layer::Unit => 45,
-            Layer::Loom => 105,
-            Layer::Shuttle => 60,
+            Layer::Loom => 160,
+            Layer::Shuttle => 100,
             Layer::Sweep => 120,
             Layer::Chaos => 70,
             Layer::Fuzz => 80,
