@@ -62,7 +62,7 @@ pub struct Options {
     /// Seed for chaos, properties and fuzzing [default: a new one each time]
     #[arg(long)]
     seed: Option<u64>,
-    /// Stop a layer that runs longer; its verdict is then incomplete [default: 3 hours, with --quick 8 minutes for all]
+    /// Stop a layer that runs longer; its verdict is then incomplete [default: 3 hours, with --quick 10 minutes for all]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }
