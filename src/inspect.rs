@@ -19,6 +19,7 @@
 //! assert_eq!(report.problems[0].field, "length");
 //! ```
 
+pub use crate::cell::image::{CellReport, EntryReport, ValueState, WriterState};
 pub use crate::lock::image::{LockState, MutexReport};
 pub use crate::ring::spsc::image::{
     ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
@@ -44,6 +45,8 @@ pub struct Report {
     pub ring: Option<RingReport>,
     /// The mutex, if it is one.
     pub mutex: Option<MutexReport>,
+    /// The cells, if it is a sequence lock, a snapshot or a board.
+    pub cells: Option<CellReport>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What somebody should know.
@@ -72,15 +75,17 @@ pub fn inspect(
     let mut look = Look::new(image);
     let (header, layout) = header(&mut look);
     let (mut table, mut ring, mut mutex) = (None, None, None);
+    let mut cells = None;
     if let Some(layout) = layout {
         table = Some(participants(&mut look, &layout, &mut threads));
         match layout.kind() {
             Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
             Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
+            Kind::SEQLOCK | Kind::SNAPSHOT | Kind::BOARD => cells = crate::cell::image::cells(&mut look, &layout),
             Kind(_) => {}
         }
     }
     look.end();
     let (length, problems, notes) = (look.length(), look.problems, look.notes);
-    Report { length, header, participants: table, ring, mutex, problems, notes }
+    Report { length, header, participants: table, ring, mutex, cells, problems, notes }
 }
