@@ -73,7 +73,7 @@ fn add_seqlock_reader(world: &mut World, name: &'static str, lock: &SeqLock<Pair
 
 #[test]
 fn a_sequence_lock_is_never_torn_and_its_readers_never_stuck() {
-    Sweep::new("seqlock_two").victims(&["w"]).preemptions(3, 3).run(|world| {
+    Sweep::new("seqlock_two").victims(&["w"]).preemptions(2, 1).runs(10_000).run(|world| {
         let (lock, oracle) = (SeqLock::private(1), Rc::new(Oracle::default()));
         add_seqlock_writer(world, &lock, &oracle, 2);
         add_seqlock_reader(world, "r", &lock, &oracle, 2);
@@ -96,7 +96,7 @@ fn a_sequence_lock_is_never_torn_and_its_readers_never_stuck() {
 
 #[test]
 fn two_readers_of_a_sequence_lock_do_not_mind_each_other() {
-    Sweep::new("seqlock_readers").victims(&["w"]).preemptions(2, 1).runs(10_000).run(|world| {
+    Sweep::new("seqlock_readers").victims(&["w"]).preemptions(1, 1).runs(4_000).run(|world| {
         let (lock, oracle) = (SeqLock::private(1), Rc::new(Oracle::default()));
         add_seqlock_writer(world, &lock, &oracle, 1);
         add_seqlock_reader(world, "r", &lock, &oracle, 1);
@@ -125,34 +125,43 @@ fn take_over(lock: &SeqLock<Pair>, me: &Attachment, oracle: &Oracle) -> Option<s
     Some(writer)
 }
 
+fn add_next_writer(world: &mut World, lock: &SeqLock<Pair>, oracle: &Rc<Oracle>) {
+    let (attach, open, next) = (lock.clone(), lock.clone(), Rc::clone(oracle));
+    let (again, again_next) = (lock.clone(), Rc::clone(oracle));
+    world
+        .process_after("n", move || attach.attach().expect("a free slot"), move |me| (take_over(&open, &me, &next), me))
+        .restarts(move || {
+            let me = again.attach().expect("a free slot");
+            (take_over(&again, &me, &again_next), me)
+        });
+}
+
 #[test]
 fn who_takes_over_from_a_writer_that_died_writes_a_whole_value() {
-    Sweep::new("seqlock_take_over").victims(&["w", "n"]).two_deaths().preemptions(2, 1).runs(8_000).run(|world| {
+    Sweep::new("seqlock_take_over").victims(&["w", "n"]).two_deaths().preemptions(1, 1).runs(2_000).run(|world| {
         let (lock, oracle) = (SeqLock::private(3), Rc::new(Oracle::default()));
         add_seqlock_writer(world, &lock, &oracle, 1);
-        add_seqlock_reader(world, "r", &lock, &oracle, 2);
-        let (attach, open, next) = (lock.clone(), lock.clone(), Rc::clone(&oracle));
-        let (again, again_next) = (lock.clone(), Rc::clone(&oracle));
-        world
-            .process_after(
-                "n",
-                move || attach.attach().expect("a free slot"),
-                move |me| (take_over(&open, &me, &next), me),
-            )
-            .restarts(move || {
-                let me = again.attach().expect("a free slot");
-                (take_over(&again, &me, &again_next), me)
-            });
+        add_next_writer(world, &lock, &oracle);
         world.after(move || {
             assert!(lock.try_read() != Err(TryReadError::Busy), "stuck: no reader will ever get a value");
         });
     });
 }
 
+#[test]
+fn a_reader_beside_a_take_over_gets_whole_values_or_is_told() {
+    Sweep::new("seqlock_seam").victims(&["w"]).preemptions(1, 1).runs(4_000).run(|world| {
+        let (lock, oracle) = (SeqLock::private(2), Rc::new(Oracle::default()));
+        add_seqlock_writer(world, &lock, &oracle, 1);
+        add_seqlock_reader(world, "r", &lock, &oracle, 2);
+        add_next_writer(world, &lock, &oracle);
+    });
+}
+
 /// Who finds the sequence odd must find in the seat the one who made it so.
 #[test]
 fn one_that_writes_for_the_first_time_is_not_taken_for_its_predecessor() {
-    Sweep::new("seqlock_arrival").victims(&["w"]).preemptions(3, 3).run(|world| {
+    Sweep::new("seqlock_arrival").victims(&["w"]).preemptions(2, 1).runs(6_000).run(|world| {
         let (lock, oracle) = (SeqLock::private(2), Rc::new(Oracle::default()));
         let open = lock.clone();
         world.process_after(
@@ -217,7 +226,7 @@ fn last_value_is_there(snapshot: &Snapshot<Pair>, oracle: &Oracle) {
 
 #[test]
 fn a_snapshot_always_has_its_last_committed_value() {
-    Sweep::new("snapshot_two").victims(&["w"]).preemptions(3, 2).run(|world| {
+    Sweep::new("snapshot_two").victims(&["w"]).preemptions(2, 1).runs(10_000).run(|world| {
         let (snapshot, oracle) = (private(1), Rc::new(Oracle::default()));
         add_writer(world, &snapshot, &oracle, 3);
         add_reader(world, "r", &snapshot, &oracle, 2);
@@ -227,7 +236,7 @@ fn a_snapshot_always_has_its_last_committed_value() {
 
 #[test]
 fn two_readers_of_a_snapshot_do_not_mind_each_other() {
-    Sweep::new("snapshot_readers").victims(&["w"]).preemptions(2, 1).runs(10_000).run(|world| {
+    Sweep::new("snapshot_readers").victims(&["w"]).preemptions(1, 1).runs(4_000).run(|world| {
         let (snapshot, oracle) = (private(1), Rc::new(Oracle::default()));
         add_writer(world, &snapshot, &oracle, 2);
         add_reader(world, "r", &snapshot, &oracle, 1);
@@ -261,13 +270,22 @@ fn add_successor(world: &mut World, snapshot: &Snapshot<Pair>, oracle: &Rc<Oracl
 }
 
 #[test]
-fn who_takes_a_snapshot_over_goes_on_and_readers_see_no_seam() {
-    Sweep::new("snapshot_take_over").victims(&["w", "n"]).two_deaths().preemptions(2, 1).runs(8_000).run(|world| {
+fn who_takes_a_snapshot_over_goes_on_with_the_next_value() {
+    Sweep::new("snapshot_take_over").victims(&["w", "n"]).two_deaths().preemptions(1, 1).runs(2_000).run(|world| {
         let (snapshot, oracle) = (private(3), Rc::new(Oracle::default()));
+        add_writer(world, &snapshot, &oracle, 1);
+        add_successor(world, &snapshot, &oracle);
+        world.after(move || last_value_is_there(&snapshot, &oracle));
+    });
+}
+
+#[test]
+fn a_reader_beside_a_take_over_sees_no_seam() {
+    Sweep::new("snapshot_seam").victims(&["w"]).preemptions(1, 1).runs(4_000).run(|world| {
+        let (snapshot, oracle) = (private(2), Rc::new(Oracle::default()));
         add_writer(world, &snapshot, &oracle, 2);
         add_reader(world, "r", &snapshot, &oracle, 2);
         add_successor(world, &snapshot, &oracle);
-        world.after(move || last_value_is_there(&snapshot, &oracle));
     });
 }
 
@@ -305,7 +323,7 @@ fn add_waiter(world: &mut World, name: &'static str, snapshot: &Snapshot<Pair>, 
 
 #[test]
 fn who_waits_for_a_newer_value_gets_it_or_is_told_of_the_death() {
-    Sweep::new("snapshot_wait").victims(&["w"]).preemptions(3, 2).run(|world| {
+    Sweep::new("snapshot_wait").victims(&["w"]).preemptions(2, 2).runs(10_000).run(|world| {
         let (snapshot, oracle) = (private(2), Rc::new(Oracle::default()));
         add_writer(world, &snapshot, &oracle, 2);
         add_waiter(world, "c", &snapshot, &oracle, 2);
@@ -314,7 +332,7 @@ fn who_waits_for_a_newer_value_gets_it_or_is_told_of_the_death() {
 
 #[test]
 fn who_waits_beside_one_that_dies_is_woken_too() {
-    Sweep::new("snapshot_waiters").victims(&["w", "c"]).two_deaths().preemptions(2, 1).runs(6_000).run(|world| {
+    Sweep::new("snapshot_waiters").victims(&["w", "c"]).two_deaths().preemptions(1, 1).runs(2_000).run(|world| {
         let (snapshot, oracle) = (private(3), Rc::new(Oracle::default()));
         add_writer(world, &snapshot, &oracle, 1);
         add_waiter(world, "c", &snapshot, &oracle, 1);
@@ -325,7 +343,7 @@ fn who_waits_beside_one_that_dies_is_woken_too() {
 /// The seat is vacant: those who wait sleep until somebody takes it, and then until that one writes or dies.
 #[test]
 fn who_waits_where_there_is_no_writer_hears_of_the_first_one_even_if_it_dies_at_once() {
-    Sweep::new("snapshot_vacant").victims(&["n", "c"]).two_deaths().preemptions(2, 1).runs(6_000).run(|world| {
+    Sweep::new("snapshot_vacant").victims(&["n", "c"]).two_deaths().preemptions(1, 1).runs(2_000).run(|world| {
         let (snapshot, oracle) = (private(3), Rc::new(Oracle::default()));
         add_waiter(world, "c", &snapshot, &oracle, 1);
         add_waiter(world, "d", &snapshot, &oracle, 1);
@@ -343,47 +361,61 @@ fn who_waits_where_there_is_no_writer_hears_of_the_first_one_even_if_it_dies_at_
     });
 }
 
-/// `w` gives its seat up, or dies; those who slept on it sleep on, and are told of what becomes of its successor.
+/// `w` gives its seat up, or dies; who slept on it sleeps on, and is told of what becomes of the next one.
 #[test]
 fn who_waits_while_the_seat_changes_hands_is_not_forgotten() {
-    Sweep::new("snapshot_handover").victims(&["w", "n"]).two_deaths().preemptions(2, 1).runs(6_000).run(|world| {
+    Sweep::new("snapshot_handover").victims(&["w", "n"]).two_deaths().preemptions(1, 1).runs(2_000).run(|world| {
         let (snapshot, oracle) = (private(3), Rc::new(Oracle::default()));
         let (open, attach) = (snapshot.clone(), snapshot.clone());
-        world.process_after(
-            "w",
-            move || open.writer(&open.attach().expect("a free slot")).expect("a vacant seat").into_inner(),
-            snapshot::Writer::close,
-        );
-        add_waiter(world, "c", &snapshot, &oracle, 1);
-        let next = Rc::clone(&oracle);
-        let again = snapshot.clone();
-        let write = move |snapshot: &Snapshot<Pair>, me: &Attachment, oracle: &Oracle| {
-            // Without a time-out: `w` is through with the seat some time, dead or not.
-            let mut writer = loop {
-                match snapshot.writer(me) {
-                    Ok(opened) => break opened.into_inner(),
-                    Err(SeatError::Busy { .. }) => return None,
-                    Err(error) => panic!("{error}"),
-                }
-            };
-            oracle.write(|value| writer.write(value));
-            Some(writer)
-        };
+        let (after, next, again, again_next) =
+            (snapshot.clone(), Rc::clone(&oracle), snapshot.clone(), Rc::clone(&oracle));
         world
-            .process_after("n", move || attach.attach().expect("a free slot"), {
-                let (snapshot, next) = (snapshot.clone(), Rc::clone(&next));
-                move |me| (write(&snapshot, &me, &next), me)
-            })
+            .process_after(
+                "w",
+                move || {
+                    let me = open.attach().expect("a free slot");
+                    (open.writer(&me).expect("a vacant seat").into_inner(), me)
+                },
+                move |(writer, me)| {
+                    writer.close();
+                    (write_unless_busy(&after, &me, &next), me)
+                },
+            )
             .restarts(move || {
                 let me = again.attach().expect("a free slot");
-                (write(&again, &me, &next), me)
+                (write_unless_busy(&again, &me, &again_next), me)
+            });
+        add_waiter(world, "c", &snapshot, &oracle, 1);
+        let (again, again_next) = (snapshot.clone(), Rc::clone(&oracle));
+        world
+            .process_after(
+                "n",
+                move || attach.attach().expect("a free slot"),
+                move |me| (write_unless_busy(&snapshot, &me, &oracle), me),
+            )
+            .restarts(move || {
+                let me = again.attach().expect("a free slot");
+                (write_unless_busy(&again, &me, &again_next), me)
             });
     });
 }
 
+/// Writes a value, unless somebody alive has the seat, who will write one.
+fn write_unless_busy(snapshot: &Snapshot<Pair>, me: &Attachment, oracle: &Oracle) -> Option<snapshot::Writer<Pair>> {
+    match snapshot.writer(me) {
+        Ok(opened) => {
+            let mut writer = opened.into_inner();
+            oracle.write(|value| writer.write(value));
+            Some(writer)
+        }
+        Err(SeatError::Busy { .. }) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 #[test]
 fn each_key_of_a_board_has_a_writer_of_its_own() {
-    Sweep::new("board_two").victims(&["v", "w"]).preemptions(2, 2).run(|world| {
+    Sweep::new("board_two").victims(&["v", "w"]).preemptions(2, 1).runs(4_000).run(|world| {
         let config = board::Config::new(2);
         let board = Board::<Pair>::private(&config, 2);
         for (key, name) in ["v", "w"].into_iter().enumerate() {

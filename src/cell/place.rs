@@ -48,8 +48,10 @@ pub(crate) struct Geometry {
 
 impl Geometry {
     /// Keys that a board may have.
+    #[cfg(not(model))]
     pub(super) const MOST_KEYS: u64 = 1 << 24;
     /// Buffers that a snapshot may have.
+    #[cfg(not(model))]
     pub(super) const MOST_BUFFERS: u64 = 64;
 
     pub(super) const fn of<T>(keys: u64, buffers: u64) -> Self {

@@ -60,8 +60,8 @@ pub(super) const TORN: u64 = 1 << 63;
 /// No sequence gets so far in centuries.
 pub(super) const FARTHEST: u64 = 1 << 62;
 /// Looks before a reader says that the writer is busy. Each takes some nanoseconds, as a write does. A model's reader that looks in
-/// vain has been given every schedule already, so there is no need for many.
-const LOOKS: u32 = if cfg!(model) { 2 } else { 64 };
+/// vain looks in vain under every schedule that there is, so one is enough.
+const LOOKS: u32 = if cfg!(model) { 1 } else { 64 };
 /// How long a reader with a deadline sleeps between looks.
 const SLICE: Duration = Duration::from_millis(1);
 

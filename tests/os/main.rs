@@ -2,6 +2,7 @@
 #![cfg(not(model))]
 
 mod attach;
+mod cell;
 mod futex_mutex;
 mod handles;
 mod inspect;
