@@ -48,7 +48,7 @@ use super::{Corrupt, Forked, Progress, ReadTimeoutError, SeatError, Status, TryR
 use crate::data::Data;
 use crate::owner::{AttachError, Attachment, Opened, SeatState};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::atomic::fence;
+use crate::sync::atomic::{compiler_fence, fence};
 use crate::sync::futex::{Word, wait};
 use crate::sync::{thread, time};
 use core::time::Duration;
@@ -264,6 +264,8 @@ impl<T: Data> Writer<T> {
         let even = self.odd + 1;
         // Release: the value.
         sequence.store(even, Release);
+        // So that a compiler does not put it off: a write that has returned outlives its writer.
+        compiler_fence(Release);
         self.odd = even + 1;
         Ok(even / 2)
     }
