@@ -230,7 +230,7 @@ fn last_value_is_there(snapshot: &Snapshot<Pair>, oracle: &Oracle) {
 fn a_snapshot_always_has_its_last_committed_value() {
     Sweep::new("snapshot_two").victims(&["w"]).preemptions(2, 1).runs(10_000).run(|world| {
         let (snapshot, oracle) = (private(1), Rc::new(Oracle::default()));
-        add_writer(world, &snapshot, &oracle, 3);
+        add_writer(world, &snapshot, &oracle, 2);
         add_reader(world, "r", &snapshot, &oracle, 2);
         world.after(move || last_value_is_there(&snapshot, &oracle));
     });
@@ -343,19 +343,26 @@ fn who_waits_beside_one_that_dies_is_woken_too() {
 /// The seat is vacant: those who wait sleep until somebody takes it, and then until that one writes or dies.
 #[test]
 fn who_waits_where_there_is_no_writer_hears_of_the_first_one_even_if_it_dies_at_once() {
-    Sweep::new("snapshot_vacant").victims(&["n", "c"]).two_deaths().preemptions(1, 0).runs(1_000).run(|world| {
-        let (snapshot, oracle) = (private(3), Rc::new(Oracle::default()));
+    Sweep::new("snapshot_vacant").victims(&["n", "c"]).two_deaths().preemptions(0, 0).runs(1_000).run(|world| {
+        let (snapshot, oracle) = (private(4), Rc::new(Oracle::default()));
         add_waiter(world, "c", &snapshot, &oracle, 1);
         add_waiter(world, "d", &snapshot, &oracle, 1);
         oracle.several.set(true);
-        add_unless_busy(world, "n", &snapshot, &oracle);
+        // `m` never dies: there is a writer in the end.
+        let (attach, open, next) = (snapshot.clone(), snapshot.clone(), Rc::clone(&oracle));
+        world.process_after(
+            "n",
+            move || attach.attach().expect("a free slot"),
+            move |me| (write_unless_busy(&open, &me, &next), me),
+        );
+        add_unless_busy(world, "m", &snapshot, &oracle);
     });
 }
 
 /// `w` gives its seat up, or dies; who slept on it sleeps on, and is told of what becomes of the next one.
 #[test]
 fn who_waits_while_the_seat_changes_hands_is_not_forgotten() {
-    Sweep::new("snapshot_handover").victims(&["w", "n"]).two_deaths().preemptions(1, 0).runs(1_000).run(|world| {
+    Sweep::new("snapshot_handover").victims(&["w", "n"]).preemptions(1, 0).runs(4_000).run(|world| {
         let (snapshot, oracle) = (private(3), Rc::new(Oracle::default()));
         let open = snapshot.clone();
         let (after, next, again, again_next) =
