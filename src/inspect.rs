@@ -2,7 +2,7 @@
 //!
 //! **What it guarantees.** It only reads, through [`Image`], and makes no system call of its own. Any bytes will do: it does not
 //! panic, and does not stop at the first thing that is wrong. Its time is bounded by the number of bytes, its memory by the
-//! number of slots.
+//! number of slots, and a thousand keys of a board.
 //!
 //! **What it finds.** A [`Problem`] is what nobody writes who follows the protocol: a peer that meets it may refuse the segment.
 //! A [`Note`] is what is allowed and somebody should know: a slot between two states, a TID that does not exist. Deaths are

@@ -180,7 +180,8 @@ impl Subject for Lock {
         let damaged = matches!(self.is, Is::Damaged | Is::Numbers);
         match self.lock.try_read() {
             Ok(found) => judge(facts, &found)?,
-            Err(TryReadError::WriterDied) if under_way => {}
+            // Odd, for no reason: who has taken the seat then and died is taken for the one who made it so.
+            Err(TryReadError::WriterDied) if under_way || damaged => {}
             Err(TryReadError::WriterDied) => return Err(Finding::torn("nobody was writing, and the value is torn")),
             Err(TryReadError::Busy) if self.is == Is::Writing => {}
             Err(TryReadError::Busy) => return Err(Finding::stuck("busy, and nobody writes")),

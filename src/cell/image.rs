@@ -13,8 +13,10 @@ use crate::segment::Kind;
 use crate::segment::image::{HolderReport, Layout, Look, Word};
 use core::mem::offset_of;
 
-/// Keys that are told one by one, and keys that are told to be damaged.
+/// Keys that are told one by one.
 const MOST_TOLD: usize = 1000;
+/// With so many problems the keys that are left are not looked at.
+const MOST_PROBLEMS: usize = 1000;
 
 /// A sequence lock, a snapshot or a board.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +122,13 @@ pub(crate) fn cells(look: &mut Look<'_>, layout: &Layout) -> Option<CellReport> 
         return Some(report);
     }
     for key in 0..keys {
+        if look.problems.len() > MOST_PROBLEMS {
+            look.note(
+                "cell.keys",
+                format!("keys from {key} on were not looked at, as so many before them are damaged"),
+            );
+            break;
+        }
         let entry = entry(look, layout, &geometry, key)?;
         if entry.sequence > 0 || entry.writer != WriterState::Vacant || layout.kind() != Kind::BOARD {
             report.in_use += 1;
