@@ -2,7 +2,7 @@
 //!
 //! **What it guarantees.** It only reads, through [`Image`], and makes no system call of its own. Any bytes will do: it does not
 //! panic, and does not stop at the first thing that is wrong. Its time is bounded by the number of bytes, its memory by the
-//! number of slots.
+//! number of slots, and a thousand keys of a board.
 //!
 //! **What it finds.** A [`Problem`] is what nobody writes who follows the protocol: a peer that meets it may refuse the segment.
 //! A [`Note`] is what is allowed and somebody should know: a slot between two states, a TID that does not exist. Deaths are
@@ -19,6 +19,7 @@
 //! assert_eq!(report.problems[0].field, "length");
 //! ```
 
+pub use crate::cell::image::{CellReport, EntryReport, ValueState, WriterState};
 pub use crate::lock::image::{LockState, MutexReport};
 pub use crate::ring::spsc::image::{
     ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
@@ -44,6 +45,8 @@ pub struct Report {
     pub ring: Option<RingReport>,
     /// The mutex, if it is one.
     pub mutex: Option<MutexReport>,
+    /// The cells, if it is a sequence lock, a snapshot or a board.
+    pub cells: Option<CellReport>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What somebody should know.
@@ -72,15 +75,17 @@ pub fn inspect(
     let mut look = Look::new(image);
     let (header, layout) = header(&mut look);
     let (mut table, mut ring, mut mutex) = (None, None, None);
+    let mut cells = None;
     if let Some(layout) = layout {
         table = Some(participants(&mut look, &layout, &mut threads));
         match layout.kind() {
             Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
             Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
+            Kind::SEQLOCK | Kind::SNAPSHOT | Kind::BOARD => cells = crate::cell::image::cells(&mut look, &layout),
             Kind(_) => {}
         }
     }
     look.end();
     let (length, problems, notes) = (look.length(), look.problems, look.notes);
-    Report { length, header, participants: table, ring, mutex, problems, notes }
+    Report { length, header, participants: table, ring, mutex, cells, problems, notes }
 }

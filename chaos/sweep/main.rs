@@ -11,6 +11,8 @@
 #[cfg(not(model))]
 mod case;
 #[cfg(not(model))]
+mod cell;
+#[cfg(not(model))]
 mod covered;
 #[cfg(not(model))]
 mod engine;
@@ -40,6 +42,7 @@ fn main() -> std::process::ExitCode {
     futex::cases(&mut cases);
     owner::cases(&mut cases);
     engine::cases(&mut cases);
+    cell::cases(&mut cases);
     if let Some(name) = std::env::var_os(stage::NAME) {
         return stage::run(&name.to_string_lossy(), &cases);
     }

@@ -25,8 +25,8 @@
 //! What must synchronise with what: the unlocking swap (Release) with either way of locking (Acquire); it publishes the guarded
 //! data. A swap by a thread that then sleeps is part of that release sequence.
 
-use super::data::Data;
 use super::error::TimedOut;
+use crate::data::Data;
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU32;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};

@@ -1,8 +1,8 @@
 //! A mutex as bytes: what its words say.
 
-use super::data::primitive_name;
 use super::futex::{CONTENDED, FREE, LOCKED};
 use super::shared::{TYPE, VALUE, WORD};
+use crate::data::primitive_name;
 use crate::owner::{Right, RightState};
 use crate::segment::Kind;
 use crate::segment::image::{HolderReport, Layout, Look, Word};

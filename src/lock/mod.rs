@@ -1,13 +1,12 @@
 //! Locks.
 
-mod data;
 mod error;
 mod futex;
 mod robust;
 
-pub use data::Data;
+pub use crate::data::Data;
 #[doc(hidden)]
-pub use data::{combine, fingerprint};
+pub use crate::data::{combine, fingerprint};
 pub use error::{LockError, LockTimeoutError, OwnerDied, TimedOut, TryLockError};
 pub use futex::{FutexGuard, FutexMutex};
 pub use robust::{Guard, RobustMutex};

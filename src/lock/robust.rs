@@ -21,8 +21,8 @@
 //!
 //! The fast path is one compare-and-swap and one swap; the word of the lock is the [`Right`]'s.
 
-use super::data::Data;
 use super::error::{LockError, LockTimeoutError, OwnerDied, Trouble, TryLockError};
+use crate::data::Data;
 use crate::owner::{AttachError, Attachment, Right, Table, finish_waiting, sleep_on_holder};
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;

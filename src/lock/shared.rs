@@ -6,9 +6,9 @@
 //!      + 256   the guarded value
 //! ```
 
-use super::data::Data;
 use super::futex::FutexMutex;
 use super::robust::RobustMutex;
+use crate::data::Data;
 use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Place, Segment};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;

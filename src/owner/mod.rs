@@ -38,6 +38,6 @@ pub(crate) use right::RightState;
 pub use right::{Holder, MAX_SLOTS, Right};
 #[cfg(not(model))]
 pub(crate) use seat::generation;
-pub use seat::{SeatFound, SeatState, SeatWords, Taken};
+pub use seat::{Opened, SeatFound, SeatState, SeatWords, Taken};
 pub use table::{Counts, Slot, Table};
 pub(crate) use wait::{Interrupt, finish_waiting, sleep_on_holder};

@@ -22,9 +22,15 @@ impl Kind {
     pub const SPSC: Self = Self(2);
     /// A [`FutexMutex`](crate::lock::FutexMutex).
     pub const FUTEX_MUTEX: Self = Self(3);
+    /// A [`SeqLock`](crate::cell::SeqLock).
+    pub const SEQLOCK: Self = Self(9);
+    /// A [`Snapshot`](crate::cell::Snapshot).
+    pub const SNAPSHOT: Self = Self(10);
+    /// A [`Board`](crate::cell::Board).
+    pub const BOARD: Self = Self(11);
 
     /// All that this version knows.
-    pub const ALL: [Self; 3] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX];
+    pub const ALL: [Self; 6] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX, Self::SEQLOCK, Self::SNAPSHOT, Self::BOARD];
 
     /// What it is called, if this version knows it.
     pub const fn name(self) -> Option<&'static str> {
@@ -32,6 +38,9 @@ impl Kind {
             Self::MUTEX => Some("robust mutex"),
             Self::SPSC => Some("SPSC ring"),
             Self::FUTEX_MUTEX => Some("futex mutex"),
+            Self::SEQLOCK => Some("sequence lock"),
+            Self::SNAPSHOT => Some("snapshot"),
+            Self::BOARD => Some("board"),
             Self(_) => None,
         }
     }

@@ -6,6 +6,7 @@
 //! inherited by the rows.
 #![cfg(not(model))]
 
+mod cell;
 mod environment;
 mod fallback;
 mod files;
@@ -35,6 +36,7 @@ fn sections() -> Vec<Section> {
         using::section(),
         lock::section(),
         kernel::section(),
+        cell::section(),
     ]
 }
 

@@ -3,6 +3,7 @@
 
 mod attach;
 mod bell;
+mod cell;
 mod futex_mutex;
 mod handles;
 mod inspect;

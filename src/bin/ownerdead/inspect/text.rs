@@ -4,8 +4,8 @@ use super::Output;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::HumanBytes;
 use ownerdead::inspect::{
-    ChecksumState, HeaderReport, HolderReport, LockState, MutexReport, ParticipantsReport, RecordReport, Report,
-    RingReport, SeatReport, SeatReportState, SlotReport, Thread,
+    CellReport, ChecksumState, EntryReport, HeaderReport, HolderReport, LockState, MutexReport, ParticipantsReport,
+    RecordReport, Report, RingReport, SeatReport, SeatReportState, SlotReport, Thread, ValueState, WriterState,
 };
 use ownerdead::owner::SlotState;
 use std::io::{self, Write};
@@ -36,6 +36,9 @@ pub fn print(output: &Output) -> io::Result<()> {
     }
     if let Some(mutex) = &report.mutex {
         self::mutex(&mut facts, mutex);
+    }
+    if let Some(cells) = &report.cells {
+        self::cells(&mut facts, cells);
     }
     writeln!(out, "{}", facts.trim_fmt())?;
     if let Some(participants) = report.participants.as_ref().filter(|table| !table.slots.is_empty()) {
@@ -189,6 +192,42 @@ fn mutex(facts: &mut Table, mutex: &MutexReport) {
         mutex.size, mutex.align, mutex.fingerprint, mutex.value_offset
     );
     facts.add_row(["guards", &of_type]);
+}
+
+fn cells(facts: &mut Table, cells: &CellReport) {
+    let name = cells.type_name.clone().unwrap_or("a type".to_owned());
+    let of_type =
+        format!("{name} of {} bytes, aligned to {}, fingerprint {}", cells.size, cells.align, cells.fingerprint);
+    facts.add_row(["values", &of_type]);
+    let of_keys = format!("{}, {} of them in use, with {} buffers each", cells.keys, cells.in_use, cells.buffers);
+    facts.add_row(["keys", &of_keys]);
+    for entry in &cells.entries {
+        facts.add_row([&format!("key {}", entry.key), &self::entry(entry)]);
+    }
+    let left = cells.in_use - cells.entries.len() as u64;
+    if left > 0 {
+        facts.add_row(["", &format!("and {left} more keys in use")]);
+    }
+}
+
+fn entry(entry: &EntryReport) -> String {
+    let value = match entry.progress {
+        ValueState::Whole => "whole",
+        ValueState::Writing => "being written",
+        ValueState::Torn => "its writer died mid-write",
+    };
+    let writer = match (entry.writer, &entry.holder) {
+        (WriterState::Vacant, _) => "nobody has the seat".to_owned(),
+        (WriterState::Damaged, _) => "the seat is DAMAGED".to_owned(),
+        (WriterState::Dead, Some(holder)) => format!("{} had the seat: the next one is told", self::holder(holder)),
+        (_, Some(holder)) => format!("{} has the seat", self::holder(holder)),
+        (_, None) => "somebody has the seat".to_owned(),
+    };
+    let waiters = if entry.waiters { ", others may sleep on it" } else { "" };
+    format!(
+        "value {} at {}, {value}; {writer}, generation {}{waiters}",
+        entry.sequence, entry.buffer_offset, entry.generation
+    )
 }
 
 fn table<const N: usize>(names: [&str; N], numbers: std::ops::Range<usize>) -> Table {
