@@ -1,5 +1,6 @@
 //! Rings: one interface ([`Topology`], [`Produce`], [`Consume`]), and one module for each topology.
 
+pub mod broadcast;
 mod error;
 mod interface;
 pub(crate) mod record;
