@@ -4,7 +4,7 @@
 use ownerdead::harness::model::World;
 use ownerdead::owner::Attachment;
 use ownerdead::ring::broadcast::{
-    Config, Consumer, Opened, PopError, Producer, PushError, Ring, SeatError, TryPopError,
+    Config, Consumer, PopError, Producer, PushError, Ring, SeatError, TryPopError,
 };
 use std::cell::Cell;
 use std::rc::Rc;
@@ -138,18 +138,13 @@ pub fn add_reader(world: &mut World, ring: &Ring, writing: &Rc<Writing>, name: &
 
 /// The next writer: if it has the seat, whoever had it before, it pushes one record.
 pub fn write_next(ring: &Ring, me: &Attachment, writing: &Writing) -> Option<Producer> {
-    let before = ring.status().writer.generation;
     let mut next = match ring.producer(me) {
-        Ok(Opened::OwnerDied(next)) => {
-            assert!(next.generation() > before, "one take-over, one generation");
-            next
-        }
-        Ok(Opened::Clean(next)) => next,
+        Ok(opened) => opened.into_inner(),
         Err(SeatError::Busy { .. }) => return None,
         Err(error) => panic!("{error}"),
     };
     // What the dead one had begun was committed, or never was.
-    let number = ring.status().written;
+    let number = next.position();
     assert!((writing.ended.get()..=writing.begun.get()).contains(&number), "{number} records are committed");
     writing.begun.set(number + 1);
     next.push(number as u32, &payload(number)).expect("no reader is waited for but the living");

@@ -150,6 +150,11 @@ impl Producer {
         self.ring.control.writer.generation()
     }
 
+    /// Records committed since the ring's birth.
+    pub fn position(&self) -> u64 {
+        self.count
+    }
+
     /// Sleeps until some reader that lives has a place, for up to `timeout` if there is one.
     ///
     /// # Errors
