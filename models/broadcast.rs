@@ -5,6 +5,7 @@
 mod world;
 
 use ownerdead::harness::model::{Sweep, World};
+use ownerdead::owner::{Attachment, SeatState};
 use ownerdead::ring::broadcast::{Config, Consumer, Overwritten, PopError, Ring};
 use std::rc::Rc;
 use world::{LOSSY, NARROW, Reading, Writing, add_reader, add_writer, attach, consumer, payload, producer, write_next};
@@ -175,35 +176,29 @@ fn a_dead_writers_seat_is_taken_over_and_nothing_is_torn() {
 /// Both sleep on a vacant seat. Should `n` die before it has woken them, the kernel wakes one, who must tell the other one.
 #[test]
 fn all_who_wait_for_a_writer_hear_of_one_that_comes_and_dies() {
-    Sweep::new("broadcast_vacant").victims(&["n", "a"]).two_deaths().preemptions(1, 1).runs(4_000).run(|world| {
-        let ring = Ring::private(&NARROW, 4);
+    Sweep::new("broadcast_vacant").victims(&["n"]).preemptions(1, 0).full_preemptions(1, 1).runs(8_000).run(|world| {
+        let ring = Ring::private(&NARROW, 3);
         for name in ["a", "b"] {
             let open = ring.clone();
             world.process_after(
                 name,
                 move || consumer(&open, &attach(&open)),
-                |mut consumer| {
-                    match consumer.pop(&mut Vec::new()) {
-                        Ok(0) | Err(PopError::ProducerDied) => consumer,
-                        other => panic!("{other:?}"),
-                    }
+                |mut consumer| match consumer.pop(&mut Vec::new()) {
+                    Ok(0) | Err(PopError::ProducerDied) => consumer,
+                    other => panic!("{other:?}"),
                 },
             );
         }
-        // Whichever comes first has the seat; the other finds it busy, or takes it over. `m` never dies.
-        for name in ["n", "m"] {
-            let (open, ring) = (ring.clone(), ring.clone());
-            world.process_after(
-                name,
-                move || attach(&open),
-                move |me| {
-                    let mut producer = ring.producer(&me).ok()?.into_inner();
-                    if producer.position() == 0 {
-                        producer.push(0, &payload(0)).expect("room");
-                    }
-                    Some(producer)
-                },
-            );
-        }
+        let (open, again) = (ring.clone(), ring.clone());
+        let write = |ring: &Ring, me: &Attachment| {
+            let mut producer = ring.producer(me).expect("nobody alive has it").into_inner();
+            producer.push(0, &payload(0)).expect("room");
+            producer
+        };
+        // One that died before it had the seat comes again; of one that had it they hear.
+        world.process_after("n", move || attach(&open), move |me| write(&ring, &me)).restarts(move || {
+            let me = attach(&again);
+            (again.status().writer.state == SeatState::Vacant).then(|| write(&again, &me))
+        });
     });
 }
