@@ -20,6 +20,7 @@
 //! ```
 
 pub use crate::lock::image::{LockState, MutexReport};
+pub use crate::ring::broadcast::image::{BroadcastReport, ReaderReport};
 pub use crate::ring::spsc::image::{
     ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
 };
@@ -44,6 +45,8 @@ pub struct Report {
     pub ring: Option<RingReport>,
     /// The mutex, if it is one.
     pub mutex: Option<MutexReport>,
+    /// The broadcast ring, if it is one.
+    pub broadcast: Option<BroadcastReport>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What somebody should know.
@@ -71,16 +74,17 @@ pub fn inspect(
 ) -> Report {
     let mut look = Look::new(image);
     let (header, layout) = header(&mut look);
-    let (mut table, mut ring, mut mutex) = (None, None, None);
+    let (mut table, mut ring, mut mutex, mut broadcast) = (None, None, None, None);
     if let Some(layout) = layout {
         table = Some(participants(&mut look, &layout, &mut threads));
         match layout.kind() {
             Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
             Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
+            Kind::BROADCAST => broadcast = crate::ring::broadcast::image::ring(&mut look, &layout),
             Kind(_) => {}
         }
     }
     look.end();
     let (length, problems, notes) = (look.length(), look.problems, look.notes);
-    Report { length, header, participants: table, ring, mutex, problems, notes }
+    Report { length, header, participants: table, ring, mutex, broadcast, problems, notes }
 }

@@ -144,7 +144,7 @@ impl Subject for Broadcast {
     fn prepare<'s>(&'s self, cast: &mut Cast<'s>, _: &Facts) {
         let one = || {
             let me = self.ring.attach().expect("a free slot");
-            let writer = (self.holds & WRITER == 0).then(|| self.writer(&me));
+            let writer = self.writer(&me);
             let readers = (0..PLACES).map(|_| self.reader(&me)).collect::<Vec<_>>();
             (me, writer, readers)
         };
