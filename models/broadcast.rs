@@ -145,7 +145,10 @@ fn a_lossy_reader_gets_every_record_whole_or_is_told_of_it_as_lost() {
 
 #[test]
 fn an_entry_that_is_overwritten_is_told_as_lost() {
-    Sweep::new("broadcast_lossy_index").preemptions(3, 2).runs(10_000).run(|world| laps(world, &Ring::private(&LOSSY.entries(2), 2), &Rc::default(), [1, 2], reads_twice));
+    Sweep::new("broadcast_lossy_index")
+        .preemptions(3, 2)
+        .runs(10_000)
+        .run(|world| laps(world, &Ring::private(&LOSSY.entries(2), 2), &Rc::default(), [1, 2], reads_twice));
 }
 
 #[test]
@@ -200,5 +203,71 @@ fn all_who_wait_for_a_writer_hear_of_one_that_comes_and_dies() {
             let me = attach(&again);
             (again.status().writer.state == SeatState::Vacant).then(|| write(&again, &me))
         });
+    });
+}
+
+#[test]
+fn who_looks_from_outside_sees_nobody_ahead_of_the_writer() {
+    Sweep::new("broadcast_status").preemptions(2, 2).runs(4_000).run(|world| {
+        let ring = Ring::private(&Config::lossy(64, 1).checksum(false).entries(2), 1);
+        let open = ring.clone();
+        world.process_after(
+            "both",
+            move || {
+                let me = attach(&open);
+                (producer(&open, &me), consumer(&open, &me))
+            },
+            |(mut producer, mut consumer)| {
+                for number in 0..2 {
+                    producer.try_push(number, &payload(number.into())).expect("a lossy ring has room");
+                    assert_eq!(consumer.try_pop(&mut Vec::new()), Ok(number));
+                }
+                (producer, consumer)
+            },
+        );
+        world.process("o", move || {
+            let status = ring.status();
+            assert!(status.readers[0].read <= status.written && status.oldest <= status.written, "{status:?}");
+        });
+    });
+}
+
+/// `w` waits for a reader, and `j` for a writer; whoever dies comes again.
+#[test]
+fn both_sides_wait_for_each_other_and_hear_of_each_other() {
+    Sweep::new("broadcast_wait").victims(&["w", "j"]).preemptions(1, 0).runs(4_000).run(|world| {
+        let ring = Ring::private(&NARROW, 4);
+        let write = |ring: &Ring, me: &Attachment| {
+            let mut producer = ring.producer(me).expect("nobody alive has it").into_inner();
+            producer.beat();
+            producer.wait_consumer(None).expect("a reader comes");
+            drop(producer.reserve(9, 3).expect("room, for who has just joined"));
+            let number = producer.position();
+            if number == 0 {
+                let mut reservation = producer.reserve(0, 8).expect("room");
+                assert_eq!(reservation.write(0, &payload(number)), 8);
+                reservation.commit().expect("no fork");
+            }
+            producer
+        };
+        let read = |ring: &Ring, me: &Attachment| {
+            let mut consumer = consumer(ring, me);
+            consumer.wait_producer(None).expect("a writer comes");
+            consumer.beat();
+            if let Ok(view) = consumer.peek() {
+                let mut bytes = Vec::new();
+                assert_eq!((view.copy_to(&mut bytes), &bytes[..]), (Ok(()), &payload(0)[..]));
+            }
+            assert!(consumer.discard().expect("a sound ring") <= 1, "one record is written");
+            consumer
+        };
+        let (attached, open, again) = (ring.clone(), ring.clone(), ring.clone());
+        world
+            .process_after("w", move || attach(&attached), move |me| write(&open, &me))
+            .restarts(move || write(&again, &attach(&again)));
+        let (attached, again) = (ring.clone(), ring.clone());
+        world
+            .process_after("j", move || attach(&attached), move |me| read(&ring, &me))
+            .restarts(move || read(&again, &attach(&again)));
     });
 }

@@ -73,12 +73,20 @@ fn payload(number: u64) -> [u8; LENGTH] {
 }
 
 /// One record by `push`, as the facts see it.
-fn pushes<T, E>(writer: &mut Producer, facts: &Facts, push: impl FnOnce(&mut Producer, u32, &[u8]) -> Result<T, E>) -> bool {
+fn pushes<T, E>(
+    writer: &mut Producer,
+    facts: &Facts,
+    push: impl FnOnce(&mut Producer, u32, &[u8]) -> Result<T, E>,
+) -> bool {
     let [begun, ended] = FACTS.words(facts);
     let number = writer.position();
     begun.set(number + 1);
     let pushed = push(writer, number as u32, &payload(number)).is_ok();
-    if pushed { ended.set(number + 1) } else { begun.set(number) }
+    if pushed {
+        ended.set(number + 1)
+    } else {
+        begun.set(number)
+    }
     pushed
 }
 
@@ -326,7 +334,9 @@ pub fn cases(all: &mut Vec<Case>) {
             let mode = if lossless { "lossless" } else { "lossy" };
             let name = format!("broadcast.{name}.{mode}_{}", format!("{is:?}").to_lowercase());
             let address = operation as *const () as usize;
-            all.push(Case::new(name, address, move || Broadcast::new(lossless, is, holds, operation)).first_deaths_alone());
+            all.push(
+                Case::new(name, address, move || Broadcast::new(lossless, is, holds, operation)).first_deaths_alone(),
+            );
         }
     }
 }

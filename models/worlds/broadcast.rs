@@ -3,9 +3,7 @@
 
 use ownerdead::harness::model::World;
 use ownerdead::owner::Attachment;
-use ownerdead::ring::broadcast::{
-    Config, Consumer, PopError, Producer, PushError, Ring, SeatError, TryPopError,
-};
+use ownerdead::ring::broadcast::{Config, Consumer, PopError, Producer, PushError, Ring, SeatError, TryPopError};
 use std::cell::Cell;
 use std::rc::Rc;
 

@@ -12,15 +12,23 @@ const PLACES: usize = 3;
 #[derive(Clone, Debug)]
 pub enum Operation {
     Push(usize),
-    Reserve { len: usize, commit: bool },
+    Reserve {
+        len: usize,
+        commit: bool,
+    },
     Pop(usize),
-    View { reader: usize, finish: bool },
+    View {
+        reader: usize,
+        finish: bool,
+    },
     Discard(usize),
     Join(usize),
     Leave(usize),
     Reopen,
     /// A process has the writer's seat, or a reader's place, and ends without giving it up.
-    DieAs { writer: bool },
+    DieAs {
+        writer: bool,
+    },
 }
 
 pub fn operation() -> impl Strategy<Value = Operation> {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::owner::Attachment;
 use crate::ring::record::{Checksum, GRANULE, SLEEPER, head};
-use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::atomic::fence;
 use crate::sync::futex::{ALL, Word, wake};
 use crate::sync::{payload, thread, time};
@@ -43,8 +43,8 @@ pub(super) struct Found {
 impl Consumer {
     pub(super) fn new(ring: Ring, me: Attachment, place: usize) -> Result<Self, Corrupt> {
         // After the place was taken, and by a read-modify-write: a writer that publishes more acquires this, and so sees the place as
-        // taken. See `Producer::look_at_readers`. Acquire: the records before it.
-        let tail = count(ring.control.written.tail.fetch_or(0, AcqRel));
+        // taken. See `Producer::look_at_readers`. Release alone: what was committed before is not read.
+        let tail = count(ring.control.written.tail.fetch_or(0, Release));
         check_count("the write index", tail, 0, FARTHEST)?;
         // Not before all is checked: dropping a reader gives the place up, and so does the caller where there is none.
         let consumer = Self { ring, me, place, next: tail, tail };
@@ -279,8 +279,8 @@ impl Consumer {
     fn publish(&self) {
         let position = &self.place().position;
         if !self.ring.shape.lossless {
-            // Relaxed: for people and monitors; a lossy ring's writer does not look.
-            position.store(word(self.next), Relaxed);
+            // A lossy ring's writer does not look. Release: who looks from outside sees a tail that is no less.
+            position.store(word(self.next), Release);
             return;
         }
         // Release: the reads before it, so that the writer does not overwrite what is still read. A swap, so that a sleeper's bit is

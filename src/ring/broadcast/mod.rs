@@ -44,7 +44,8 @@
 //! | tail, swap AcqRel, by the writer | tail, Acquire, by a reader | the records before it, and their entries |
 //! | oldest, Release, and the fence after it, by the writer | the fence before it, and oldest, Acquire, by a reader (lossy) | that what lies before it may be overwritten: who has read a byte that was written later sees it |
 //! | position, swap Release, by a reader | position, Acquire, by the writer (lossless) | that the records before it were read |
-//! | a reader's place, taken; then tail, `fetch_or(0)`, AcqRel | tail, swap AcqRel; then the place, by the writer (lossless) | that somebody reads from here on: see `Producer::look_at_readers` |
+//! | oldest, and position, Release | the same, Acquire, by who looks from outside | a tail that is no less |
+//! | a reader's place, taken; then tail, `fetch_or(0)`, Release | tail, swap AcqRel; then the place, by the writer (lossless) | that somebody reads from here on: see `Producer::look_at_readers` |
 //!
 //! A side that sleeps sets a bit in the word that the other side moves; the other publishes by a swap, which shows it that bit.
 
@@ -230,7 +231,8 @@ impl Ring {
     #[cfg(model)]
     pub fn private(config: &Config, slots: usize) -> Self {
         let shape = Shape::new(config).expect("an allowed configuration");
-        let place = || ReaderPlace { position: AtomicU64::new(0), heartbeat: AtomicU64::new(0), seat: SeatWords::new() };
+        let place =
+            || ReaderPlace { position: AtomicU64::new(0), heartbeat: AtomicU64::new(0), seat: SeatWords::new() };
         // What a lossy ring's writer overwrites may be read meanwhile.
         let granule = if shape.lossless { Granule::new } else { Granule::overwritable };
         Self {
@@ -335,8 +337,8 @@ impl Ring {
             capacity: self.shape.bytes.capacity,
             checksum: self.shape.bytes.checksum,
             records: self.shape.records(),
-            // After the others, so that it is no less than they are.
-            written: count(written.tail.load(Acquire)),
+            // After the others, which were acquired, so that it is no less than they are.
+            written: count(written.tail.load(Relaxed)),
             oldest,
             writer: seat(&self.control.writer, &written.heartbeat),
             readers,

@@ -70,7 +70,8 @@ impl View<'_> {
     pub fn copy_to(&self, payload: &mut Vec<u8>) -> Result<(), ViewError> {
         payload.clear();
         let copied = self.consumer.copy(&self.found, payload);
-        let copied = self.is_intact().map_err(|Overwritten| ViewError::Overwritten).and(copied.map_err(ViewError::Corrupt));
+        let copied =
+            self.is_intact().map_err(|Overwritten| ViewError::Overwritten).and(copied.map_err(ViewError::Corrupt));
         if copied.is_err() {
             payload.clear();
         }

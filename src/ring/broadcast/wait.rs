@@ -35,12 +35,7 @@ fn wait(word: &AtomicU64, expected: u64) -> Wait<'_> {
 }
 
 /// Sleeps until the tail is no longer `seen`, and says why it never will be.
-pub(super) fn until_committed(
-    ring: &Ring,
-    me: &Attachment,
-    seen: u64,
-    deadline: Option<Duration>,
-) -> Result<(), Stop> {
+pub(super) fn until_committed(ring: &Ring, me: &Attachment, seen: u64, deadline: Option<Duration>) -> Result<(), Stop> {
     let tail = &ring.control.written.tail;
     let mut sleeper = Sleeper::new(ring, me);
     let result = loop {

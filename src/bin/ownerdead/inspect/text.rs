@@ -4,8 +4,8 @@ use super::Output;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::HumanBytes;
 use ownerdead::inspect::{
-    BroadcastReport, ChecksumState, HeaderReport, HolderReport, LockState, MutexReport, ParticipantsReport, RecordReport, Report,
-    RingReport, SeatReport, SeatReportState, SlotReport, Thread,
+    BroadcastReport, ChecksumState, HeaderReport, HolderReport, LockState, MutexReport, ParticipantsReport,
+    RecordReport, Report, RingReport, SeatReport, SeatReportState, SlotReport, Thread,
 };
 use ownerdead::owner::SlotState;
 use std::io::{self, Write};
