@@ -277,8 +277,7 @@ impl Ring {
         self.belongs(me)?;
         let (place, taken) = self.take_place(me)?;
         let gate = &*self.control.readers_gate;
-        let opened = opened(me, &self.places[place].seat, gate, taken, Consumer::new(self.clone(), me.clone(), place));
-        opened.map_err(SeatError::from)
+        opened(me, &self.places[place].seat, gate, taken, Consumer::new(self.clone(), me.clone(), place))
     }
 
     fn belongs(&self, me: &Attachment) -> Result<(), SeatError> {
