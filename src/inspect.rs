@@ -21,6 +21,7 @@
 
 pub use crate::cell::image::{CellReport, EntryReport, ValueState, WriterState};
 pub use crate::lock::image::{LockState, MutexReport};
+pub use crate::ring::broadcast::image::{BroadcastReport, ReaderReport};
 pub use crate::ring::spsc::image::{
     ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
 };
@@ -47,6 +48,8 @@ pub struct Report {
     pub mutex: Option<MutexReport>,
     /// The cells, if it is a sequence lock, a snapshot or a board.
     pub cells: Option<CellReport>,
+    /// The broadcast ring, if it is one.
+    pub broadcast: Option<BroadcastReport>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What somebody should know.
@@ -76,16 +79,18 @@ pub fn inspect(
     let (header, layout) = header(&mut look);
     let (mut table, mut ring, mut mutex) = (None, None, None);
     let mut cells = None;
+    let mut broadcast = None;
     if let Some(layout) = layout {
         table = Some(participants(&mut look, &layout, &mut threads));
         match layout.kind() {
             Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
             Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
             Kind::SEQLOCK | Kind::SNAPSHOT | Kind::BOARD => cells = crate::cell::image::cells(&mut look, &layout),
+            Kind::BROADCAST => broadcast = crate::ring::broadcast::image::ring(&mut look, &layout),
             Kind(_) => {}
         }
     }
     look.end();
     let (length, problems, notes) = (look.length(), look.problems, look.notes);
-    Report { length, header, participants: table, ring, mutex, cells, problems, notes }
+    Report { length, header, participants: table, ring, mutex, cells, broadcast, problems, notes }
 }

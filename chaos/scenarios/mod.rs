@@ -1,6 +1,7 @@
 //! The scenarios.
 
 mod asleep;
+mod broadcast;
 mod cell;
 mod consumer;
 mod crew;
@@ -23,7 +24,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 15] = [
+pub const ALL: [(&str, Scenario); 16] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -39,6 +40,7 @@ pub const ALL: [(&str, Scenario); 15] = [
     ("run_out_of_memory", memory::run),
     ("work_on_a_slow_machine", slow::run),
     ("kill_writer_of_a_cell", cell::run),
+    ("kill_at_a_broadcast_ring", broadcast::run),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.

@@ -9,6 +9,8 @@
 //! swept in one state, survivors do not die too, few deaths are planted, and what is not covered needs no reason. `OWNERDEAD_SWEEP_REACH=full` or `quick` chooses.
 
 #[cfg(not(model))]
+mod broadcast;
+#[cfg(not(model))]
 mod case;
 #[cfg(not(model))]
 mod cell;
@@ -43,6 +45,7 @@ fn main() -> std::process::ExitCode {
     owner::cases(&mut cases);
     engine::cases(&mut cases);
     cell::cases(&mut cases);
+    broadcast::cases(&mut cases);
     if let Some(name) = std::env::var_os(stage::NAME) {
         return stage::run(&name.to_string_lossy(), &cases);
     }

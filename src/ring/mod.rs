@@ -2,6 +2,7 @@
 
 #[cfg(not(model))]
 mod bell;
+pub mod broadcast;
 mod error;
 mod interface;
 pub(crate) mod record;

@@ -29,8 +29,12 @@ impl Kind {
     /// A [`Board`](crate::cell::Board).
     pub const BOARD: Self = Self(11);
 
+    /// A [`broadcast::Ring`](crate::ring::broadcast::Ring).
+    pub const BROADCAST: Self = Self(16);
+
     /// All that this version knows.
-    pub const ALL: [Self; 6] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX, Self::SEQLOCK, Self::SNAPSHOT, Self::BOARD];
+    pub const ALL: [Self; 7] =
+        [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX, Self::SEQLOCK, Self::SNAPSHOT, Self::BOARD, Self::BROADCAST];
 
     /// What it is called, if this version knows it.
     pub const fn name(self) -> Option<&'static str> {
@@ -41,6 +45,7 @@ impl Kind {
             Self::SEQLOCK => Some("sequence lock"),
             Self::SNAPSHOT => Some("snapshot"),
             Self::BOARD => Some("board"),
+            Self::BROADCAST => Some("broadcast ring"),
             Self(_) => None,
         }
     }

@@ -377,7 +377,14 @@ impl Walk<'_, '_> {
     }
 }
 
-fn seat(look: &mut Look<'_>, layout: &Layout, name: &str, at: u64, heartbeat: u64, sleeps: bool) -> Option<SeatReport> {
+pub(crate) fn seat(
+    look: &mut Look<'_>,
+    layout: &Layout,
+    name: &str,
+    at: u64,
+    heartbeat: u64,
+    sleeps: bool,
+) -> Option<SeatReport> {
     let [word, wide] = look.words(at)?;
     let right = Right(word);
     let (state, holder) = match right.state() {

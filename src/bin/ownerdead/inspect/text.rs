@@ -4,8 +4,9 @@ use super::Output;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::HumanBytes;
 use ownerdead::inspect::{
-    CellReport, ChecksumState, EntryReport, HeaderReport, HolderReport, LockState, MutexReport, ParticipantsReport,
-    RecordReport, Report, RingReport, SeatReport, SeatReportState, SlotReport, Thread, ValueState, WriterState,
+    BroadcastReport, CellReport, ChecksumState, EntryReport, HeaderReport, HolderReport, LockState, MutexReport,
+    ParticipantsReport, RecordReport, Report, RingReport, SeatReport, SeatReportState, SlotReport, Thread, ValueState,
+    WriterState,
 };
 use ownerdead::owner::SlotState;
 use std::io::{self, Write};
@@ -39,6 +40,9 @@ pub fn print(output: &Output) -> io::Result<()> {
     }
     if let Some(cells) = &report.cells {
         self::cells(&mut facts, cells);
+    }
+    if let Some(ring) = &report.broadcast {
+        self::broadcast(&mut facts, ring);
     }
     writeln!(out, "{}", facts.trim_fmt())?;
     if let Some(participants) = report.participants.as_ref().filter(|table| !table.slots.is_empty()) {
@@ -146,6 +150,21 @@ fn ring(facts: &mut Table, ring: &RingReport) {
         }
     };
     facts.add_row(["records", &records]);
+}
+
+fn broadcast(facts: &mut Table, ring: &BroadcastReport) {
+    let mode = if ring.lossless { "lossless" } else { "lossy" };
+    let checksums = if ring.checksum { "with" } else { "no" };
+    let of = format!("{}, {checksums} checksums, {} entries of the index", bytes(ring.capacity), ring.entries);
+    facts.add_row(["ring", &format!("{mode}, {of}, {} places for readers", ring.places)]);
+    let records = format!("{} written", ring.written);
+    let oldest = if ring.lossless { String::new() } else { format!(", the oldest that is there is {}", ring.oldest) };
+    facts.add_row(["records", &format!("{records}{oldest}")]);
+    facts.add_row(["writer", &seat(&ring.writer, "a reader reads")]);
+    for reader in &ring.readers {
+        let said = format!("{}; {} behind it", seat(&reader.seat, "the writer writes"), reader.read);
+        facts.add_row([&format!("reader {}", reader.place), &said]);
+    }
 }
 
 fn seat(seat: &SeatReport, until: &str) -> String {
