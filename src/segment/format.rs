@@ -23,8 +23,11 @@ impl Kind {
     /// A [`FutexMutex`](crate::lock::FutexMutex).
     pub const FUTEX_MUTEX: Self = Self(3);
 
+    /// A [`mpsc::lanes::Ring`](crate::ring::mpsc::lanes::Ring).
+    pub const MPSC_LANES: Self = Self(12);
+
     /// All that this version knows.
-    pub const ALL: [Self; 3] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX];
+    pub const ALL: [Self; 4] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX, Self::MPSC_LANES];
 
     /// What it is called, if this version knows it.
     pub const fn name(self) -> Option<&'static str> {
@@ -32,6 +35,7 @@ impl Kind {
             Self::MUTEX => Some("robust mutex"),
             Self::SPSC => Some("SPSC ring"),
             Self::FUTEX_MUTEX => Some("futex mutex"),
+            Self::MPSC_LANES => Some("MPSC ring, lanes"),
             Self(_) => None,
         }
     }
