@@ -20,6 +20,7 @@
 //! ```
 
 pub use crate::lock::image::{LockState, MutexReport};
+pub use crate::ring::mpsc::lanes::image::{LaneReport, LanesReport};
 pub use crate::ring::spsc::image::{
     ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
 };
@@ -42,6 +43,8 @@ pub struct Report {
     pub participants: Option<ParticipantsReport>,
     /// The ring, if it is one.
     pub ring: Option<RingReport>,
+    /// The MPSC ring of lanes, if it is one.
+    pub lanes: Option<LanesReport>,
     /// The mutex, if it is one.
     pub mutex: Option<MutexReport>,
     /// What is wrong.
@@ -71,16 +74,17 @@ pub fn inspect(
 ) -> Report {
     let mut look = Look::new(image);
     let (header, layout) = header(&mut look);
-    let (mut table, mut ring, mut mutex) = (None, None, None);
+    let (mut table, mut ring, mut lanes, mut mutex) = (None, None, None, None);
     if let Some(layout) = layout {
         table = Some(participants(&mut look, &layout, &mut threads));
         match layout.kind() {
             Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
+            Kind::MPSC_LANES => lanes = crate::ring::mpsc::lanes::image::ring(&mut look, &layout, &mut records),
             Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
             Kind(_) => {}
         }
     }
     look.end();
     let (length, problems, notes) = (look.length(), look.problems, look.notes);
-    Report { length, header, participants: table, ring, mutex, problems, notes }
+    Report { length, header, participants: table, ring, lanes, mutex, problems, notes }
 }

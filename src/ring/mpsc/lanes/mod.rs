@@ -37,6 +37,8 @@ mod producer;
 mod wait;
 
 #[cfg(not(model))]
+pub(crate) mod image;
+#[cfg(not(model))]
 mod shared;
 
 pub use crate::ring::{
