@@ -17,6 +17,8 @@ mod engine;
 #[cfg(not(model))]
 mod futex;
 #[cfg(not(model))]
+mod lanes;
+#[cfg(not(model))]
 mod mutex;
 #[cfg(not(model))]
 mod outcome;
@@ -40,6 +42,7 @@ fn main() -> std::process::ExitCode {
     futex::cases(&mut cases);
     owner::cases(&mut cases);
     engine::cases(&mut cases);
+    lanes::cases(&mut cases);
     if let Some(name) = std::env::var_os(stage::NAME) {
         return stage::run(&name.to_string_lossy(), &cases);
     }
