@@ -5,12 +5,13 @@ use ownerdead::harness::model::{Sweep, World};
 use ownerdead::harness::oracle::Records;
 use ownerdead::owner::SeatState;
 use ownerdead::ring::mpsc::lanes::{
-    Config, Consumer, Opened, PopError, Producer, PushError, PushTimeoutError, Ring, SeatError, TryPopError,
-    TryPushError,
+    Config, Consumer, Opened, PopError, PopTimeoutError, Producer, PushError, PushTimeoutError, Ring, SeatError,
+    TryPopError, TryPushError,
 };
 use ownerdead::sync::atomic::AtomicU64;
 use ownerdead::sync::atomic::Ordering::{Acquire, Release};
 use ownerdead::sync::shm::Shared;
+use ownerdead::sync::time::now;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -205,10 +206,52 @@ fn a_push_that_returned_before_another_began_comes_first() {
 /// `q` lives, and does nothing: `c` watches it, not `p`, which dies between publishing and waking.
 #[test]
 fn a_record_whose_producer_dies_before_it_wakes_the_consumer_is_read() {
-    Sweep::new("lanes_wake").victims(&["p"]).preemptions(2, 1).runs(6_000).run(|world| {
-        let ring = Ring::private(&bare(2), 4);
-        let open = ring.clone();
+    let sweep = Sweep::new("lanes_wake").victims(&["p"]).preemptions(2, 1).runs(6_000);
+    // It waits for ever only if `p` dies before it has published. No other producer comes: that would wake `c` too.
+    sweep.time_may_pass().run(|world| {
+        let ring = Ring::private(&bare(2), 3);
+        let (open, look) = (ring.clone(), ring.clone());
         world.process_after("q", move || producer(&open), |producer| producer);
+        let open = ring.clone();
+        world.process_after(
+            "c",
+            move || consumer(&open),
+            move |mut consumer| {
+                match consumer.pop_timeout(&mut Vec::new(), Duration::from_secs(1)) {
+                    Ok(number) => assert_eq!((number, now()), (1, Duration::ZERO), "found when time was up"),
+                    Err(PopTimeoutError::TimedOut) => assert_eq!(look.status().lanes[1].write_index, 0, "forgotten"),
+                    Err(error) => panic!("{error}"),
+                }
+                consumer
+            },
+        );
+        world.process_after(
+            "p",
+            move || producer(&ring),
+            |mut producer| {
+                producer.push(1, &payload(1)).expect("an empty lane");
+                producer
+            },
+        );
+    });
+}
+
+/// `p` dies with its lane, and comes back.
+#[test]
+fn who_comes_back_has_its_lane_again_and_is_told() {
+    Sweep::new("lanes_restart").victims(&["p"]).preemptions(1, 1).runs(6_000).run(|world| {
+        let ring = Ring::private(&bare(2), 3);
+        let open = ring.clone();
+        world.process_after(
+            "c",
+            move || consumer(&open),
+            |mut consumer| {
+                while consumer.pop(&mut Vec::new()) != Ok(1) {
+                    consumer.wait_producer(None).expect("it comes back");
+                }
+                consumer
+            },
+        );
         let (open, again) = (ring.clone(), ring.clone());
         world
             .process_after(
@@ -223,22 +266,13 @@ fn a_record_whose_producer_dies_before_it_wakes_the_consumer_is_read() {
                 let opened = again.producer(&again.attach().expect("a free slot")).expect("a dead one's lane");
                 assert!(opened.owner_died(), "its first life had the lane");
                 let mut producer = opened.into_inner();
-                assert_eq!((producer.lane(), producer.generation()), (1, 1));
-                // If it was not committed. If it was, `c` is to be woken by the death.
-                if again.status().lanes[1].write_index == 0 {
+                assert_eq!((producer.lane(), producer.generation()), (0, 1));
+                // If it was not committed. If it was, `c` has it, or will.
+                if again.status().lanes[0].write_index == 0 {
                     producer.push(1, &payload(1)).expect("an empty lane");
                 }
                 producer
             });
-        let open = ring.clone();
-        world.process_after(
-            "c",
-            move || consumer(&open),
-            |mut consumer| {
-                assert_eq!(consumer.pop(&mut Vec::new()), Ok(1));
-                consumer
-            },
-        );
     });
 }
 
@@ -249,6 +283,30 @@ fn all_who_wait_for_room_hear_of_the_next_consumer_or_of_its_death() {
     // They wait for ever only if `c` dies before it takes the seat.
     sweep.time_may_pass().run(|world| {
         let ring = Ring::private(&bare(2), 3);
+        // They sleep before `c` comes, where nothing else is said.
+        for name in ["p", "q"] {
+            let (open, look) = (ring.clone(), ring.clone());
+            world.process_after(
+                name,
+                move || {
+                    let mut producer = producer(&open);
+                    (1..=2).for_each(|number| producer.try_push(number, &payload(number)).expect("room for two"));
+                    producer
+                },
+                move |mut producer| {
+                    match producer.push_timeout(3, &payload(3), Duration::from_secs(1)) {
+                        Ok(()) | Err(PushTimeoutError::ConsumerDied) => {
+                            assert_eq!(now(), Duration::ZERO, "found when time was up");
+                        }
+                        Err(PushTimeoutError::TimedOut) => {
+                            assert_eq!(look.status().consumer.state, SeatState::Vacant, "forgotten");
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                    producer
+                },
+            );
+        }
         let attach = ring.clone();
         world.process_after(
             "c",
@@ -264,27 +322,6 @@ fn all_who_wait_for_room_hear_of_the_next_consumer_or_of_its_death() {
                 consumer
             },
         );
-        for name in ["p", "q"] {
-            let (open, look) = (ring.clone(), ring.clone());
-            world.process_after(
-                name,
-                move || {
-                    let mut producer = producer(&open);
-                    (1..=2).for_each(|number| producer.try_push(number, &payload(number)).expect("room for two"));
-                    producer
-                },
-                move |mut producer| {
-                    match producer.push_timeout(3, &payload(3), Duration::from_secs(1)) {
-                        Ok(()) | Err(PushTimeoutError::ConsumerDied) => {}
-                        Err(PushTimeoutError::TimedOut) => {
-                            assert_eq!(look.status().consumer.state, SeatState::Vacant, "forgotten");
-                        }
-                        Err(error) => panic!("{error}"),
-                    }
-                    producer
-                },
-            );
-        }
     });
 }
 
