@@ -22,6 +22,7 @@
 pub use crate::cell::image::{CellReport, EntryReport, ValueState, WriterState};
 pub use crate::lock::image::{LockState, MutexReport};
 pub use crate::ring::broadcast::image::{BroadcastReport, ReaderReport};
+pub use crate::ring::mpsc::lanes::image::{LaneReport, LanesReport};
 pub use crate::ring::spsc::image::{
     ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
 };
@@ -44,6 +45,8 @@ pub struct Report {
     pub participants: Option<ParticipantsReport>,
     /// The ring, if it is one.
     pub ring: Option<RingReport>,
+    /// The MPSC ring of lanes, if it is one.
+    pub lanes: Option<LanesReport>,
     /// The mutex, if it is one.
     pub mutex: Option<MutexReport>,
     /// The cells, if it is a sequence lock, a snapshot or a board.
@@ -77,13 +80,14 @@ pub fn inspect(
 ) -> Report {
     let mut look = Look::new(image);
     let (header, layout) = header(&mut look);
-    let (mut table, mut ring, mut mutex) = (None, None, None);
+    let (mut table, mut ring, mut lanes, mut mutex) = (None, None, None, None);
     let mut cells = None;
     let mut broadcast = None;
     if let Some(layout) = layout {
         table = Some(participants(&mut look, &layout, &mut threads));
         match layout.kind() {
             Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
+            Kind::MPSC_LANES => lanes = crate::ring::mpsc::lanes::image::ring(&mut look, &layout, &mut records),
             Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
             Kind::SEQLOCK | Kind::SNAPSHOT | Kind::BOARD => cells = crate::cell::image::cells(&mut look, &layout),
             Kind::BROADCAST => broadcast = crate::ring::broadcast::image::ring(&mut look, &layout),
@@ -92,5 +96,5 @@ pub fn inspect(
     }
     look.end();
     let (length, problems, notes) = (look.length(), look.problems, look.notes);
-    Report { length, header, participants: table, ring, mutex, cells, broadcast, problems, notes }
+    Report { length, header, participants: table, ring, lanes, mutex, cells, broadcast, problems, notes }
 }

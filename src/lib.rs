@@ -7,7 +7,7 @@
 //! | `segment` | shared memory that is born whole and validated when it is opened | `owner` |
 //! | [`lock`] | the robust mutex | `segment` |
 //! | [`cell`] | the sequence lock, the snapshot, the board of latest values | `segment` |
-//! | [`ring`] | the SPSC byte ring, the broadcast ring | `segment` |
+//! | [`ring`] | rings: one producer or many, one reader or all | `segment` |
 //! | `inspect` | what the bytes of a segment say, right or wrong | `lock`, `cell`, `ring` |
 //! | [`harness`] | sweeps of models with deaths, reports | `sync` |
 //!

@@ -9,6 +9,7 @@ pub mod ends;
 mod foreign;
 mod futex_mutex;
 mod holder;
+mod lanes;
 mod memory;
 mod pause;
 mod producer;
@@ -24,7 +25,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 16] = [
+pub const ALL: [(&str, Scenario); 17] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -41,6 +42,7 @@ pub const ALL: [(&str, Scenario); 16] = [
     ("work_on_a_slow_machine", slow::run),
     ("kill_writer_of_a_cell", cell::run),
     ("kill_at_a_broadcast_ring", broadcast::run),
+    ("kill_among_producers_with_lanes", lanes::run),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.

@@ -63,6 +63,8 @@ pub struct Case {
     pub operation: usize,
     /// Survivors may die too.
     second_deaths: bool,
+    /// Deaths are planted, as many as the reach says; or a few.
+    plants: bool,
     run: Run,
 }
 
@@ -91,7 +93,7 @@ impl Case {
             let (subject, most) = (make(), reach.most_planted);
             Sweep::new(name, &subject).second_deaths(reach.second_deaths).most_planted(most).run().map(Ok)
         };
-        Self { name, operation, second_deaths: true, run: Box::new(run) }
+        Self { name, operation, second_deaths: true, plants: true, run: Box::new(run) }
     }
 
     /// Survivors do not die: they find what those of another sweep do, and their deaths would be the same.
@@ -100,14 +102,23 @@ impl Case {
         self
     }
 
+    /// Real deaths are as in other sweeps of the same operation, so few of them are planted.
+    pub fn few_planted(mut self) -> Self {
+        self.plants = false;
+        self
+    }
+
     /// One of the engine itself, which says by its own measure whether it did right.
     pub fn check(name: String, run: impl Fn(&str) -> Outcome + 'static) -> Self {
-        Self { name, operation: 0, second_deaths: true, run: Box::new(move |name, _| run(name)) }
+        let run = Box::new(move |name: &str, _| run(name));
+        Self { name, operation: 0, second_deaths: true, plants: true, run }
     }
 
     /// Runs it, in a process of one thread.
     pub fn run(&self, reach: Reach) -> Outcome {
         let second_deaths = reach.second_deaths && self.second_deaths;
-        (self.run)(&self.name, Reach { second_deaths, ..reach })
+        let most_planted =
+            if self.plants { reach.most_planted } else { reach.most_planted.min(Reach::QUICK.most_planted) };
+        (self.run)(&self.name, Reach { second_deaths, most_planted })
     }
 }

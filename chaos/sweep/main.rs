@@ -21,6 +21,8 @@ mod engine;
 #[cfg(not(model))]
 mod futex;
 #[cfg(not(model))]
+mod lanes;
+#[cfg(not(model))]
 mod mutex;
 #[cfg(not(model))]
 mod outcome;
@@ -46,6 +48,7 @@ fn main() -> std::process::ExitCode {
     engine::cases(&mut cases);
     cell::cases(&mut cases);
     broadcast::cases(&mut cases);
+    lanes::cases(&mut cases);
     if let Some(name) = std::env::var_os(stage::NAME) {
         return stage::run(&name.to_string_lossy(), &cases);
     }

@@ -13,7 +13,7 @@ use super::attachment::Attachment;
 use super::right::{Holder, Life};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::sync::futex::{ALL, MAX_WAITS, Wait, Woken, Word, wait_any, wake};
+use crate::sync::futex::{ALL, FEW_WAITS, Wait, Woken, Word, wait_any, wake};
 use core::time::Duration;
 
 /// Sleeps until one of `words` changes or `holder` dies, and says whether the deadline has passed. The caller looks at its
@@ -44,11 +44,18 @@ pub(crate) fn sleep_on_holder(
         }
     }
     me.list().set_pending(slot.gate());
-    let mut waits = [Wait { word: Word::Low(slot.gate()), expected: 0 }; MAX_WAITS];
+    let (gate, count) = (Wait { word: Word::Low(slot.gate()), expected: 0 }, words.len() + 3);
+    let (mut few, mut many) = ([gate; FEW_WAITS], Vec::new());
+    let waits = if count <= FEW_WAITS {
+        &mut few[..count]
+    } else {
+        many.resize(count, gate);
+        &mut many[..]
+    };
     waits[1..=words.len()].copy_from_slice(words);
     waits[words.len() + 1] = Wait { word: Word::Low(slot.life()), expected: life.low() };
     waits[words.len() + 2] = Wait { word: Word::High(slot.life()), expected: life.incarnation() };
-    let woken = wait_any(&waits[..words.len() + 3], 1, deadline);
+    let woken = wait_any(waits, 1, deadline);
     let now = Life(slot.life().load(Relaxed));
     if now.incarnation() != holder.incarnation || !now.has_tid() {
         wake(Word::Low(slot.life()), ALL);

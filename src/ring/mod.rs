@@ -5,6 +5,7 @@ mod bell;
 pub mod broadcast;
 mod error;
 mod interface;
+pub mod mpsc;
 pub(crate) mod record;
 #[cfg(not(model))]
 mod shared;

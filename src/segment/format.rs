@@ -32,9 +32,20 @@ impl Kind {
     /// A [`broadcast::Ring`](crate::ring::broadcast::Ring).
     pub const BROADCAST: Self = Self(16);
 
+    /// A [`mpsc::lanes::Ring`](crate::ring::mpsc::lanes::Ring).
+    pub const MPSC_LANES: Self = Self(12);
+
     /// All that this version knows.
-    pub const ALL: [Self; 7] =
-        [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX, Self::SEQLOCK, Self::SNAPSHOT, Self::BOARD, Self::BROADCAST];
+    pub const ALL: [Self; 8] = [
+        Self::MUTEX,
+        Self::SPSC,
+        Self::FUTEX_MUTEX,
+        Self::SEQLOCK,
+        Self::SNAPSHOT,
+        Self::BOARD,
+        Self::BROADCAST,
+        Self::MPSC_LANES,
+    ];
 
     /// What it is called, if this version knows it.
     pub const fn name(self) -> Option<&'static str> {
@@ -46,6 +57,7 @@ impl Kind {
             Self::SNAPSHOT => Some("snapshot"),
             Self::BOARD => Some("board"),
             Self::BROADCAST => Some("broadcast ring"),
+            Self::MPSC_LANES => Some("MPSC ring, lanes"),
             Self(_) => None,
         }
     }

@@ -1,6 +1,6 @@
 //! `futex_waitv(2)` and `futex(2)`, shared between processes.
 
-use crate::sync::futex::{LOOK_AGAIN, MAX_WAITS, Wait, Woken, Word};
+use crate::sync::futex::{FEW_WAITS, LOOK_AGAIN, MAX_WAITS, Wait, Woken, Word};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
@@ -73,7 +73,14 @@ fn wait_several(waits: &[Wait<'_>], primary: usize, now: Duration, deadline: Opt
 
 /// `futex_waitv(2)`: the index that it was woken through, or the error's number.
 pub(in crate::sync) fn waitv(waits: &[Wait<'_>], until: Option<Duration>) -> Result<usize, i32> {
-    let mut waiters = [Waiter { value: 0, address: 0, flags: FUTEX2_SIZE_U32, reserved: 0 }; MAX_WAITS];
+    const NONE: Waiter = Waiter { value: 0, address: 0, flags: FUTEX2_SIZE_U32, reserved: 0 };
+    let (mut few, mut many) = ([NONE; FEW_WAITS], Vec::new());
+    let waiters = if waits.len() <= FEW_WAITS {
+        &mut few[..]
+    } else {
+        many.resize(waits.len().min(MAX_WAITS), NONE);
+        &mut many[..]
+    };
     for (waiter, wait) in waiters.iter_mut().zip(waits) {
         waiter.value = wait.expected.into();
         waiter.address = address(wait.word) as u64;

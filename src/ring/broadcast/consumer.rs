@@ -227,7 +227,7 @@ impl Consumer {
         if !self.ring.shape.bytes.checksum {
             return Ok(());
         }
-        let expected = Checksum::of(found.start, head(found.len, found.kind), payload);
+        let expected = Checksum::of(found.start, head(found.len, found.kind), [], payload);
         let stored = record[record.len() - 1].load();
         if stored == expected {
             return Ok(());

@@ -83,7 +83,7 @@ impl Producer {
         record[0].store(first);
         payload::write(&record[1..], payload);
         if self.ring.shape.bytes.checksum {
-            record[record.len() - 1].store(Checksum::of(room.start, first, payload));
+            record[record.len() - 1].store(Checksum::of(room.start, first, [], payload));
         }
         self.publish(room.start + room.size);
         Ok(())
@@ -353,7 +353,7 @@ impl Reservation<'_> {
         if self.producer.ring.shape.bytes.checksum {
             let mut payload = Vec::new();
             payload::append(&record[1..], self.len, &mut payload);
-            record[record.len() - 1].store(Checksum::of(start, first, &payload));
+            record[record.len() - 1].store(Checksum::of(start, first, [], &payload));
         }
         self.producer.publish(start + size);
         Ok(())

@@ -21,16 +21,16 @@ use core::time::Duration;
 /// ```
 #[derive(Debug)]
 pub struct Producer {
-    ring: Ring,
-    me: Attachment,
+    pub(in crate::ring) ring: Ring,
+    pub(in crate::ring) me: Attachment,
     /// Where the next record goes. Invariant 1: equal to the shared write index between calls; nobody else writes that.
-    tail: u64,
+    pub(in crate::ring) tail: u64,
     /// The consumer's index as last read. Invariant 2: `head <= tail <= head + capacity`.
     head: u64,
 }
 
 /// Room for a record, from where it will start.
-struct Room {
+pub(in crate::ring) struct Room {
     /// Where the record starts, after any padding.
     start: u64,
     /// Bytes that it takes.
@@ -38,7 +38,7 @@ struct Room {
 }
 
 impl Producer {
-    pub(super) fn new(ring: Ring, me: Attachment) -> Result<Self, Corrupt> {
+    pub(in crate::ring) fn new(ring: Ring, me: Attachment) -> Result<Self, Corrupt> {
         // Relaxed: the last producer's stores are visible since its seat was taken (Acquire, or `dead`).
         let tail = ring.control.tail.index.load(Relaxed) & !SLEEPER;
         let head = ring.control.head.index.load(Acquire) & !SLEEPER;
@@ -88,14 +88,19 @@ impl Producer {
                 Err(TryPushError::Full) => {}
                 Err(error) => return Err(refused(error)),
             }
-            until_moved(&self.ring, &self.me, &self.ring.control.head, Role::Consumer, self.head, deadline).map_err(
-                |stop| match stop {
-                    Stop::PeerDied => PushTimeoutError::ConsumerDied,
-                    Stop::TimedOut => PushTimeoutError::TimedOut,
-                    Stop::Corrupt(corrupt) => PushTimeoutError::Corrupt(corrupt),
-                },
-            )?;
+            self.until_room(deadline)?;
         }
+    }
+
+    /// The ring is full: sleeps until something was read.
+    pub(in crate::ring) fn until_room(&self, deadline: Option<Duration>) -> Result<(), PushTimeoutError> {
+        until_moved(&self.ring, &self.me, &self.ring.control.head, Role::Consumer, self.head, deadline).map_err(
+            |stop| match stop {
+                Stop::PeerDied => PushTimeoutError::ConsumerDied,
+                Stop::TimedOut => PushTimeoutError::TimedOut,
+                Stop::Corrupt(corrupt) => PushTimeoutError::Corrupt(corrupt),
+            },
+        )
     }
 
     /// Appends as many of `records` as there is room for, and publishes them together: all of them or, after a death, none.
@@ -191,7 +196,7 @@ impl Producer {
 
     /// Finds room for a record after `end`, and pads up to its start if it would not fit before the end of the ring.
     #[inline]
-    fn room(&mut self, end: u64, len: usize) -> Result<Room, TryPushError> {
+    pub(in crate::ring) fn room(&mut self, end: u64, len: usize) -> Result<Room, TryPushError> {
         if !self.me.is_current() {
             return Err(TryPushError::Forked);
         }
@@ -224,14 +229,29 @@ impl Producer {
     #[inline]
     fn write(&mut self, end: u64, kind: u32, payload: &[u8]) -> Result<u64, TryPushError> {
         let room = self.room(end, payload.len())?;
+        Ok(self.fill(&room, kind, [], payload))
+    }
+
+    /// Writes a record, of granules `stamps` and then `payload`, where there is room for both; where it ends.
+    #[inline]
+    pub(in crate::ring) fn fill<const STAMPS: usize>(
+        &mut self,
+        room: &Room,
+        kind: u32,
+        stamps: [u64; STAMPS],
+        payload: &[u8],
+    ) -> u64 {
         let record = self.ring.record(room.start, room.size);
-        let first = head(payload.len() as u32, kind);
+        let first = head((STAMPS as u64 * GRANULE) as u32 + payload.len() as u32, kind);
         record[0].store(first);
-        payload::write(&record[1..], payload);
-        if self.ring.geometry.checksum {
-            record[record.len() - 1].store(Checksum::of(room.start, first, payload));
+        for (place, stamp) in record[1..].iter().zip(stamps) {
+            place.store(stamp);
         }
-        Ok(room.start + room.size)
+        payload::write(&record[1 + STAMPS..], payload);
+        if self.ring.geometry.checksum {
+            record[record.len() - 1].store(Checksum::of(room.start, first, stamps, payload));
+        }
+        room.start + room.size
     }
 
     /// Commits everything before `end`: one store.
@@ -250,7 +270,7 @@ impl Producer {
 }
 
 #[cold]
-fn refused(error: TryPushError) -> PushTimeoutError {
+pub(in crate::ring) fn refused(error: TryPushError) -> PushTimeoutError {
     match error {
         TryPushError::Full => unreachable!("a full ring is waited for"),
         TryPushError::TooLarge { len, max } => PushTimeoutError::TooLarge { len, max },
@@ -270,7 +290,7 @@ impl Drop for Producer {
         if thread::dying() || !self.me.is_current() {
             return;
         }
-        self.ring.seat(Role::Producer).give_up(&self.me, &self.ring.control.gate);
+        self.ring.seat(Role::Producer).give_up(&self.me, self.ring.gate(Role::Producer));
     }
 }
 
@@ -339,6 +359,13 @@ impl Reservation<'_> {
         if !self.producer.me.is_current() {
             return Err(TryPushError::Forked);
         }
+        let end = self.seal();
+        self.producer.publish(end);
+        Ok(())
+    }
+
+    /// Writes what is left to write of the record; where it ends. From here on it is the caller's to publish it.
+    pub(in crate::ring) fn seal(&mut self) -> u64 {
         let ring = &self.producer.ring;
         let first = head(self.len as u32, self.kind);
         ring.granule(self.room.start).store(first);
@@ -353,11 +380,15 @@ impl Reservation<'_> {
             ring.granule(self.room.start + GRANULE * (1 + granules)).store(checksum.finish());
         }
         self.committed = true;
-        self.producer.publish(self.room.start + self.room.size);
-        Ok(())
+        self.room.start + self.room.size
     }
 
-    fn payload_granule(&self, index: u64) -> &crate::sync::cell::Granule {
+    /// The producer, whose record this is to be.
+    pub(in crate::ring) fn producer(&mut self) -> &mut Producer {
+        self.producer
+    }
+
+    pub(in crate::ring) fn payload_granule(&self, index: u64) -> &crate::sync::cell::Granule {
         self.producer.ring.granule(self.room.start + GRANULE * (1 + index))
     }
 }

@@ -5,17 +5,17 @@
 //! ring's gate and the seat's right. Opening and closing a seat wakes all at the ring's gate, or the kernel does, if that
 //! thread dies in between: the gate is its pending operation.
 
-use super::{Corrupt, Ring, Role, Side, WaitPeerError};
+use super::{Corrupt, Ring, Role, Side, WaitPeerError, corrupt_seat};
 use crate::owner::{Attachment, Interrupt, SeatState, finish_waiting, sleep_on_holder};
 #[cfg(not(model))]
 use crate::ring::bell::{self, Rang, Watch, Watcher};
 use crate::ring::record::SLEEPER;
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::sync::futex::{Wait, Woken, Word, wait_any};
+use crate::sync::futex::{ALL, Wait, Woken, Word, wait_any, wake};
 use core::time::Duration;
 
 /// Why there is nothing to wait for any more.
-pub(super) enum Stop {
+pub(in crate::ring) enum Stop {
     /// The peer is dead, and its index did not move before it died.
     PeerDied,
     TimedOut,
@@ -23,7 +23,7 @@ pub(super) enum Stop {
 }
 
 /// Sleeps until `side`'s index is no longer `seen`, the position last read from it, and says why it never will be.
-pub(super) fn until_moved(
+pub(in crate::ring) fn until_moved(
     ring: &Ring,
     me: &Attachment,
     side: &Side,
@@ -77,7 +77,7 @@ pub(super) fn until_moved_or(
 }
 
 /// Sleeps until somebody alive has the seat of `peer`.
-pub(super) fn until_taken(
+pub(in crate::ring) fn until_taken(
     ring: &Ring,
     me: &Attachment,
     peer: Role,
@@ -103,8 +103,12 @@ pub(super) fn until_taken_or(
             SeatState::Corrupt(right) => return Err(WaitPeerError::Corrupt(corrupt_seat(right))),
             SeatState::Vacant | SeatState::Dead(_) => {}
         }
-        let words = [gate(ring), Wait { word: seat.word(), expected: found.low }, or(interrupt, gate(ring))];
-        if wait_any(&words[..2 + usize::from(interrupt.is_some())], 1, deadline) == Woken::TimedOut {
+        let words =
+            [gate(ring, peer), Wait { word: seat.word(), expected: found.low }, or(interrupt, gate(ring, peer))];
+        let words = &words[..2 + usize::from(interrupt.is_some())];
+        let woken = sleep_at_gate(ring, me, peer, found.low, words, deadline);
+        finish_waiting(me);
+        if woken == Woken::TimedOut {
             return Err(WaitPeerError::TimedOut);
         }
         if interrupt.is_some_and(|interrupt| interrupt.raised()) {
@@ -150,8 +154,27 @@ fn or<'a>(interrupt: Option<Interrupt<'a>>, other: Wait<'a>) -> Wait<'a> {
     interrupt.map_or(other, |interrupt| interrupt.wait())
 }
 
-fn gate(ring: &Ring) -> Wait<'_> {
-    Wait { word: Word::Low(&ring.control.gate), expected: 0 }
+fn gate(ring: &Ring, peer: Role) -> Wait<'_> {
+    Wait { word: Word::Low(ring.gate(peer)), expected: 0 }
+}
+
+/// Sleeps at a seat that nobody alive has. Producers of several lanes may sleep so at once, and nothing tells all of them of the
+/// death of who takes the seat and dies before it wakes them: the kernel wakes one, at the gate. So that one wakes the others; and
+/// should it die before, the kernel wakes another one, since the gate is its pending operation. The caller clears that.
+fn sleep_at_gate(
+    ring: &Ring,
+    me: &Attachment,
+    peer: Role,
+    seen: u32,
+    words: &[Wait<'_>],
+    deadline: Option<Duration>,
+) -> Woken {
+    me.list().set_pending(ring.gate(peer));
+    let woken = wait_any(words, 0, deadline);
+    if ring.seat(peer).look(me).low != seen {
+        wake(Word::Low(ring.gate(peer)), ALL);
+    }
+    woken
 }
 
 /// One sleep, as the seat is now.
@@ -165,17 +188,15 @@ fn sleep_on_seat(
 ) -> Result<(), Stop> {
     let seat = ring.seat(peer);
     let found = seat.look(me);
-    let words = [index, gate(ring), Wait { word: seat.word(), expected: found.low }, or(interrupt, index)];
+    let words = [index, gate(ring, peer), Wait { word: seat.word(), expected: found.low }, or(interrupt, index)];
     let words = &words[..3 + usize::from(interrupt.is_some())];
     match found.state {
         SeatState::Dead(_) => Err(Stop::PeerDied),
         SeatState::Corrupt(right) => Err(Stop::Corrupt(corrupt_seat(right))),
         SeatState::Alive(holder) => sleep_on_holder(me, holder, words, deadline).map_err(|_| Stop::TimedOut),
-        SeatState::Vacant if wait_any(words, 0, deadline) == Woken::TimedOut => Err(Stop::TimedOut),
+        SeatState::Vacant if sleep_at_gate(ring, me, peer, found.low, words, deadline) == Woken::TimedOut => {
+            Err(Stop::TimedOut)
+        }
         SeatState::Vacant => Ok(()),
     }
-}
-
-fn corrupt_seat(found: u64) -> Corrupt {
-    Corrupt { field: "a seat's right", found, expected: "a slot of the participants' table, or vacant".into() }
 }

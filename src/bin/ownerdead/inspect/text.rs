@@ -4,9 +4,9 @@ use super::Output;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::HumanBytes;
 use ownerdead::inspect::{
-    BroadcastReport, CellReport, ChecksumState, EntryReport, HeaderReport, HolderReport, LockState, MutexReport,
-    ParticipantsReport, RecordReport, Report, RingReport, SeatReport, SeatReportState, SlotReport, Thread, ValueState,
-    WriterState,
+    BroadcastReport, CellReport, ChecksumState, EntryReport, HeaderReport, HolderReport, LanesReport, LockState,
+    MutexReport, ParticipantsReport, RecordReport, RecordsReport, Report, RingReport, SeatReport, SeatReportState,
+    SlotReport, Thread, ValueState, WriterState,
 };
 use ownerdead::owner::SlotState;
 use std::io::{self, Write};
@@ -35,6 +35,9 @@ pub fn print(output: &Output) -> io::Result<()> {
     if let Some(ring) = &report.ring {
         self::ring(&mut facts, ring);
     }
+    if let Some(lanes) = &report.lanes {
+        self::lanes(&mut facts, lanes);
+    }
     if let Some(mutex) = &report.mutex {
         self::mutex(&mut facts, mutex);
     }
@@ -50,7 +53,9 @@ pub fn print(output: &Output) -> io::Result<()> {
     }
     if let Some(listed) = &output.listed_records {
         writeln!(out, "{}", records(listed))?;
-        let all = report.ring.as_ref().and_then(|ring| ring.records).map_or(0, |all| all.count + all.padding);
+        let of_lanes = report.lanes.iter().flat_map(|ring| &ring.lanes).filter_map(|lane| lane.records);
+        let found = report.ring.as_ref().and_then(|ring| ring.records).into_iter().chain(of_lanes);
+        let all: u64 = found.map(|all| all.count + all.padding).sum();
         let left = all.saturating_sub(listed.len() as u64);
         if left > 0 {
             writeln!(out, "and {left} more: --records={all} lists all")?;
@@ -128,15 +133,41 @@ fn ring(facts: &mut Table, ring: &RingReport) {
         with(ring.wipe, "with")
     );
     facts.add_row(["ring", &settings]);
-    let used = match (ring.used, ring.fill_percent) {
-        (Some(used), Some(percent)) => format!("{used} bytes in use ({percent:.1} %)"),
-        _ => "which cannot be".to_owned(),
-    };
-    let indices = format!("written to {}, read to {}: {used}", ring.write_index, ring.read_index);
-    facts.add_row(["indices", &indices]);
+    facts.add_row(["indices", &indices(ring.write_index, ring.read_index, ring.used, ring.capacity)]);
     facts.add_row(["producer", &seat(&ring.producer, "its consumer reads")]);
     facts.add_row(["consumer", &seat(&ring.consumer, "its producer writes")]);
-    let records = match ring.records {
+    facts.add_row(["records", &counts(ring.records)]);
+}
+
+fn lanes(facts: &mut Table, ring: &LanesReport) {
+    let with = |on, what: &'static str| if on { what } else { "no" };
+    let settings = format!(
+        "{} lanes of {}, {} checksums, {} wiping; {} arrivals",
+        ring.count,
+        bytes(ring.capacity),
+        with(ring.checksum, "with"),
+        with(ring.wipe, "with"),
+        ring.arrivals
+    );
+    facts.add_row(["ring", &settings]);
+    facts.add_row(["consumer", &seat(&ring.consumer, "a producer writes")]);
+    for (index, lane) in ring.lanes.iter().enumerate() {
+        let says = indices(lane.write_index, lane.read_index, lane.used, ring.capacity);
+        facts.add_row([format!("lane {index}"), says]);
+        facts.add_row(["  producer", &seat(&lane.producer, "the consumer reads")]);
+        facts.add_row(["  records", &counts(lane.records)]);
+    }
+}
+
+fn indices(written: u64, read: u64, used: Option<u64>, capacity: u64) -> String {
+    let used = used.map_or("which cannot be".to_owned(), |used| {
+        format!("{used} bytes in use ({:.1} %)", used as f64 * 100.0 / capacity as f64)
+    });
+    format!("written to {written}, read to {read}: {used}")
+}
+
+fn counts(records: Option<RecordsReport>) -> String {
+    match records {
         None => "unknown".to_owned(),
         Some(records) => {
             let more = [
@@ -148,8 +179,7 @@ fn ring(facts: &mut Table, ring: &RingReport) {
             let end = if records.complete { "" } else { "; what follows the damage cannot be told" };
             format!("{}, {} of payload{}{end}", records.count, bytes(records.payload_bytes), more.collect::<String>())
         }
-    };
-    facts.add_row(["records", &records]);
+    }
 }
 
 fn broadcast(facts: &mut Table, ring: &BroadcastReport) {
