@@ -3,7 +3,7 @@
 //! What a reader sees of records that were half written is what the models and the chaos scenario look at; here it is whether the
 //! next ones can go on, from where, and what they are told.
 
-use super::case::{Case, FactsOf};
+use super::case::{Case, FactsOf, brief};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::owner::{Attachment, SeatState};
 use ownerdead::ring::broadcast::{Config, Consumer, Opened, Producer, Ring, TryPopError};
@@ -151,7 +151,7 @@ impl Subject for Broadcast {
 
     fn prepare<'s>(&'s self, cast: &mut Cast<'s>, _: &Facts) {
         let one = || {
-            let me = self.ring.attach().expect("a free slot");
+            let me = brief(self.ring.attach().expect("a free slot"));
             let writer = self.writer(&me);
             let readers = (0..PLACES).map(|_| self.reader(&me)).collect::<Vec<_>>();
             (me, writer, readers)
@@ -164,7 +164,7 @@ impl Subject for Broadcast {
     }
 
     fn attach(&self, facts: &Facts) -> Victim {
-        let me = self.ring.attach().expect("a free slot");
+        let me = brief(self.ring.attach().expect("a free slot"));
         let mut victim = Victim { me, writer: None, reader: None, bytes: Vec::with_capacity(CAPACITY) };
         if matches!(self.is, Is::Dead | Is::Taken) {
             return victim;
@@ -182,7 +182,7 @@ impl Subject for Broadcast {
     }
 
     fn arrive(&self, _: &Facts) -> Survivor {
-        Survivor { me: self.ring.attach().expect("a free slot"), writer: None, readers: Vec::new() }
+        Survivor { me: brief(self.ring.attach().expect("a free slot")), writer: None, readers: Vec::new() }
     }
 
     fn recover(&self, survivor: &mut Survivor, facts: &Facts) -> Result<&'static str, Finding> {

@@ -1,6 +1,6 @@
 //! Cells: a writer dies in each of its operations, a reader in each of its own, and whoever comes after gets whole values.
 
-use super::case::{Case, FactsOf};
+use super::case::{Case, FactsOf, brief};
 use ownerdead::cell::snapshot::{Config, Snapshot};
 use ownerdead::cell::{Board, SeqLock, TryReadError, Versioned, WaitError, board, seqlock, snapshot};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word};
@@ -118,7 +118,7 @@ impl Lock {
     }
 
     fn write_two(&self, facts: &Facts) -> (seqlock::Writer<Value>, Attachment) {
-        let me = self.lock.attach().expect("a free slot");
+        let me = brief(self.lock.attach().expect("a free slot"));
         let mut writer = self.lock.writer(&me).expect("a vacant seat").into_inner();
         for _ in 0..2 {
             write_next(facts, |value| writer.write(value));
@@ -157,12 +157,12 @@ impl Subject for Lock {
             }
         }
         if self.is == Is::Marked {
-            cast.stands(|| drop(self.lock.writer(&self.lock.attach().expect("a free slot"))));
+            cast.stands(|| drop(self.lock.writer(&brief(self.lock.attach().expect("a free slot")))));
         }
     }
 
     fn attach(&self, _: &Facts) -> LockVictim<'_> {
-        let me = self.lock.attach().expect("a free slot");
+        let me = brief(self.lock.attach().expect("a free slot"));
         let writer = (self.role == Role::Writer).then(|| self.lock.writer(&me).expect("a seat").into_inner());
         LockVictim { writer, me, lock: &self.lock }
     }
@@ -172,7 +172,7 @@ impl Subject for Lock {
     }
 
     fn arrive(&self, _: &Facts) -> Attachment {
-        self.lock.attach().expect("a free slot")
+        brief(self.lock.attach().expect("a free slot"))
     }
 
     fn recover(&self, me: &mut Attachment, facts: &Facts) -> Result<&'static str, Finding> {
@@ -271,11 +271,11 @@ impl Shot {
     }
 
     fn attach(&self) -> Attachment {
-        match &self.cell {
+        let attached = match &self.cell {
             Cell::Snapshot(snapshot) => snapshot.attach(),
             Cell::Board(board) => board.attach(),
-        }
-        .expect("a free slot")
+        };
+        brief(attached.expect("a free slot"))
     }
 
     fn writer(&self, me: &Attachment) -> Result<snapshot::Writer<Value>, ownerdead::cell::SeatError> {

@@ -4,7 +4,7 @@ mod operations;
 
 pub use operations::cases;
 
-use super::case::{FactsOf, Handles};
+use super::case::{FactsOf, Handles, brief};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word};
 use ownerdead::harness::oracle::Records;
 use ownerdead::owner::{Attachment, SeatState};
@@ -342,9 +342,9 @@ impl Lanes {
         let me = match self.opens {
             Some(Opens::Foreign) => {
                 let other = Ring::memfd(&Options::new().slots(1), &Config::new(1, CAPACITY)).expect("a ring");
-                other.attach().expect("a free slot")
+                brief(other.attach().expect("a free slot"))
             }
-            _ => self.ring.attach().expect("a free slot"),
+            _ => brief(self.ring.attach().expect("a free slot")),
         };
         // In one state what is popped into has to grow.
         let bytes = Vec::with_capacity(if self.is == Is::Warm { 0 } else { CAPACITY });
@@ -398,7 +398,7 @@ impl Subject for Lanes {
     fn prepare<'s>(&'s self, cast: &mut Cast<'s>, facts: &Facts) {
         if self.opens.is_some() || self.other != Other::Gone {
             let all = || {
-                let me = self.ring.attach().expect("a free slot");
+                let me = brief(self.ring.attach().expect("a free slot"));
                 let (mut mine, mut other) = (self.producer(&me), self.producer(&me));
                 let mut consumer = self.consumer(&me);
                 self.bring(&mut mine, &mut other, &mut consumer, facts);
@@ -435,7 +435,7 @@ impl Subject for Lanes {
     }
 
     fn arrive(&self, _: &Facts) -> Survivor {
-        Survivor { me: self.ring.attach().expect("a free slot"), producer: None, consumer: None }
+        Survivor { me: brief(self.ring.attach().expect("a free slot")), producer: None, consumer: None }
     }
 
     fn recover(&self, survivor: &mut Survivor, facts: &Facts) -> Result<&'static str, Finding> {

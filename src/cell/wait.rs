@@ -52,6 +52,7 @@ impl<T: Data> Cells<T> {
             return Err(WaitWriterError::WrongSegment);
         }
         let deadline = timeout.and_then(|timeout| time::now().checked_add(timeout));
+        me.spin(deadline, || matches!(control.seat.look(me).state, SeatState::Vacant | SeatState::Dead(_)));
         let result = loop {
             let found = control.seat.look(me);
             match found.state {
@@ -72,6 +73,12 @@ impl<T: Data> Cells<T> {
 /// Sleeps until the sequence has another number than `seen`, and says why it never will.
 fn until_changed(control: &Control, me: &Attachment, seen: u64, deadline: Option<Duration>) -> Result<(), WaitError> {
     let mut slept = false;
+    // Relaxed: what it has seen is looked at again below.
+    let still = || {
+        control.sequence.load(Relaxed) / 2 == seen
+            && matches!(control.seat.look(me).state, SeatState::Alive(_) | SeatState::Vacant)
+    };
+    me.spin(deadline, still);
     let result = loop {
         // Relaxed, here and below: the value is read later, with Acquire.
         let word = control.sequence.load(Relaxed);

@@ -37,6 +37,12 @@ fn wait(word: &AtomicU64, expected: u64) -> Wait<'_> {
 /// Sleeps until the tail is no longer `seen`, and says why it never will be.
 pub(super) fn until_committed(ring: &Ring, me: &Attachment, seen: u64, deadline: Option<Duration>) -> Result<(), Stop> {
     let tail = &ring.control.written.tail;
+    // Relaxed: what it has seen is looked at again below.
+    let still = || {
+        tail.load(Relaxed) & !SLEEPER == seen
+            && matches!(ring.control.writer.look(me).state, SeatState::Alive(_) | SeatState::Vacant)
+    };
+    me.spin(deadline, still);
     let mut sleeper = Sleeper::new(ring, me);
     let result = loop {
         if !ask(tail, seen) {
@@ -63,6 +69,7 @@ pub(super) fn until_committed(ring: &Ring, me: &Attachment, seen: u64, deadline:
 
 /// Sleeps until somebody alive has the writer's seat.
 pub(super) fn until_written_to(ring: &Ring, me: &Attachment, deadline: Option<Duration>) -> Result<(), WaitPeerError> {
+    me.spin(deadline, || matches!(ring.control.writer.look(me).state, SeatState::Vacant | SeatState::Dead(_)));
     let mut sleeper = Sleeper::new(ring, me);
     let result = loop {
         let found = sleeper.look();
@@ -142,6 +149,10 @@ pub(super) fn until_read(
     deadline: Option<Duration>,
 ) -> Result<(), Stop> {
     let mut slept = false;
+    // Relaxed: as in `until_committed`.
+    let still =
+        || place.position.load(Relaxed) & !SLEEPER == seen && matches!(place.seat.look(me).state, SeatState::Alive(_));
+    me.spin(deadline, still);
     let result = loop {
         if !ask(&place.position, seen) {
             break Ok(());
@@ -173,6 +184,9 @@ pub(super) fn until_read(
 
 /// Sleeps until some reader that lives has a place.
 pub(super) fn until_joined(ring: &Ring, me: &Attachment, deadline: Option<Duration>) -> Result<(), WaitPeerError> {
+    let nobody =
+        || ring.places.iter().all(|place| matches!(place.seat.look(me).state, SeatState::Vacant | SeatState::Dead(_)));
+    me.spin(deadline, nobody);
     loop {
         // Acquire, and before the look: who is not seen by that has yet to count itself, and wakes all at the gate after it.
         let joins = ring.control.joins.load(Acquire);

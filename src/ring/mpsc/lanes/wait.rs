@@ -27,6 +27,7 @@ use core::time::Duration;
 /// All lanes were found empty: sleeps until one is not, and says why none ever will be.
 pub(super) fn until_some(ring: &Ring, me: &Attachment, lanes: &[Lane], deadline: Option<Duration>) -> Result<(), Stop> {
     let mut slept = false;
+    me.spin(deadline, || lanes.iter().all(is_empty) && may_come(ring, me));
     let result = loop {
         if !lanes.iter().all(asked) {
             break Ok(());
@@ -50,6 +51,7 @@ pub(super) fn until_some(ring: &Ring, me: &Attachment, lanes: &[Lane], deadline:
 
 /// Sleeps until somebody alive has a lane.
 pub(super) fn until_taken(ring: &Ring, me: &Attachment, deadline: Option<Duration>) -> Result<(), WaitPeerError> {
+    me.spin(deadline, || !ring.lanes.iter().any(|lane| matches!(seat(lane, me), SeatState::Alive(_))));
     loop {
         let found = look(ring, me).map_err(corrupt_seat)?;
         if alive(&found).is_some() {
@@ -65,6 +67,28 @@ pub(super) fn until_taken(ring: &Ring, me: &Attachment, deadline: Option<Duratio
 
 fn index(lane: &Lane) -> &AtomicU64 {
     &lane.reader.ring.control.tail.index
+}
+
+/// Whether it still is what it was found to be. Relaxed: the caller reads the index again, with Acquire.
+fn is_empty(lane: &Lane) -> bool {
+    index(lane).load(Relaxed) & !SLEEPER == lane.reader.tail
+}
+
+/// Whether it makes sense to look again: a producer lives, or none has ever died.
+fn may_come(ring: &Ring, me: &Attachment) -> bool {
+    let mut none_died = true;
+    for lane in &*ring.lanes {
+        match seat(lane, me) {
+            SeatState::Alive(_) => return true,
+            SeatState::Vacant => {}
+            SeatState::Dead(_) | SeatState::Corrupt(_) => none_died = false,
+        }
+    }
+    none_died
+}
+
+fn seat(lane: &crate::ring::spsc::Ring, me: &Attachment) -> SeatState {
+    lane.seat(Role::Producer).look(me).state
 }
 
 /// Asks the lane's producer for a wake; whether the index is still what it was when the lane was found empty.
