@@ -143,6 +143,15 @@ fn a_lossy_reader_gets_every_record_whole_or_is_told_of_it_as_lost() {
     });
 }
 
+/// The fifth record goes where the first one was, which `a` reads.
+#[test]
+fn a_record_of_a_lossless_ring_is_not_overwritten_while_it_is_read() {
+    Sweep::new("broadcast_full").victims(&["a"]).preemptions(2, 1).runs(8_000).run(|world| {
+        let config = Config::lossless(64, 2).checksum(false).entries(8);
+        laps(world, &Ring::private(&config, 2), &Rc::default(), [4, 1], reads_twice);
+    });
+}
+
 #[test]
 fn an_entry_that_is_overwritten_is_told_as_lost() {
     Sweep::new("broadcast_lossy_index")
