@@ -48,7 +48,10 @@ impl Oracle {
     fn pop(&self, consumer: &mut Consumer) -> Result<u32, PopError> {
         let mut bytes = Vec::new();
         self.0.iter().for_each(Records::read_unseen);
-        let kind = consumer.pop(&mut bytes)?;
+        let popped = consumer.pop(&mut bytes);
+        // It is seen now, if there was one.
+        self.0.iter().for_each(|records| records.may_be_read.set(records.read.get()));
+        let kind = popped?;
         self.arrived(kind, &bytes);
         self.committed(kind);
         Ok(kind)
