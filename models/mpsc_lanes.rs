@@ -6,7 +6,7 @@ use ownerdead::harness::oracle::Records;
 use ownerdead::owner::SeatState;
 use ownerdead::ring::mpsc::lanes::{
     Config, Consumer, Opened, PopError, PopTimeoutError, Producer, PushError, PushTimeoutError, Ring, SeatError,
-    TryPopError, TryPushError,
+    TryPushError,
 };
 use ownerdead::sync::atomic::AtomicU64;
 use ownerdead::sync::atomic::Ordering::{Acquire, Release};
@@ -48,7 +48,10 @@ impl Oracle {
     fn pop(&self, consumer: &mut Consumer) -> Result<u32, PopError> {
         let mut bytes = Vec::new();
         self.0.iter().for_each(Records::read_unseen);
-        let kind = consumer.pop(&mut bytes)?;
+        let popped = consumer.pop(&mut bytes);
+        // It is seen now, if there was one.
+        self.0.iter().for_each(|records| records.may_be_read.set(records.read.get()));
+        let kind = popped?;
         self.arrived(kind, &bytes);
         self.committed(kind);
         Ok(kind)
@@ -381,7 +384,7 @@ fn two_who_open_at_once_get_two_lanes_and_the_dead_ones_once() {
     Sweep::new("lanes_open").preemptions(3, 3).run(|world| {
         let ring = Ring::private(&bare(2), 3);
         let died = ring.clone();
-        world.process_after("p", move || producer(&died), |producer| std::mem::forget(producer));
+        world.process_after("p", move || producer(&died), std::mem::forget);
         world.after({
             let ring = ring.clone();
             move || assert_eq!(ring.status().lanes[0].producer.generation, 0, "nobody died")
