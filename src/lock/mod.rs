@@ -4,6 +4,8 @@ mod data;
 mod error;
 mod futex;
 mod robust;
+mod rwlock;
+mod semaphore;
 
 pub use data::Data;
 #[doc(hidden)]
@@ -11,6 +13,10 @@ pub use data::{combine, fingerprint};
 pub use error::{LockError, LockTimeoutError, OwnerDied, TimedOut, TryLockError};
 pub use futex::{FutexGuard, FutexMutex};
 pub use robust::{Guard, RobustMutex};
+pub use rwlock::{ReadError, ReadGuard, ReadTimeoutError, RwLock, TryReadError, WriteGuard};
+#[cfg(not(model))]
+pub use semaphore::SemaphoreError;
+pub use semaphore::{AcquireError, AcquireTimeoutError, MAX_PERMITS, Permit, Semaphore, TryAcquireError};
 #[cfg(not(model))]
 pub use shared::SharedError;
 #[cfg(not(model))]

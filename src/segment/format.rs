@@ -22,9 +22,13 @@ impl Kind {
     pub const SPSC: Self = Self(2);
     /// A [`FutexMutex`](crate::lock::FutexMutex).
     pub const FUTEX_MUTEX: Self = Self(3);
+    /// A [`RwLock`](crate::lock::RwLock).
+    pub const RWLOCK: Self = Self(4);
+    /// A [`Semaphore`](crate::lock::Semaphore).
+    pub const SEMAPHORE: Self = Self(5);
 
     /// All that this version knows.
-    pub const ALL: [Self; 3] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX];
+    pub const ALL: [Self; 5] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX, Self::RWLOCK, Self::SEMAPHORE];
 
     /// What it is called, if this version knows it.
     pub const fn name(self) -> Option<&'static str> {
@@ -32,6 +36,8 @@ impl Kind {
             Self::MUTEX => Some("robust mutex"),
             Self::SPSC => Some("SPSC ring"),
             Self::FUTEX_MUTEX => Some("futex mutex"),
+            Self::RWLOCK => Some("reader-writer lock"),
+            Self::SEMAPHORE => Some("semaphore"),
             Self(_) => None,
         }
     }
