@@ -25,6 +25,10 @@ mod owner;
 #[cfg(not(model))]
 mod ring;
 #[cfg(not(model))]
+mod rwlock;
+#[cfg(not(model))]
+mod semaphore;
+#[cfg(not(model))]
 mod stage;
 
 #[cfg(model)]
@@ -39,6 +43,8 @@ fn main() -> std::process::ExitCode {
     mutex::cases(&mut cases);
     futex::cases(&mut cases);
     owner::cases(&mut cases);
+    rwlock::cases(&mut cases);
+    semaphore::cases(&mut cases);
     engine::cases(&mut cases);
     if let Some(name) = std::env::var_os(stage::NAME) {
         return stage::run(&name.to_string_lossy(), &cases);

@@ -119,6 +119,7 @@ pub const LOOKS: Role = |lock, me, oracle| match lock.read(me) {
             oracle.enter(true);
             let mut guard = died.into_guard();
             oracle.repair(&mut guard);
+            oracle.change(&mut guard);
             oracle.leave();
         }
         Err(TryLockError::WouldBlock) => {}
