@@ -20,6 +20,8 @@
 //! ```
 
 pub use crate::lock::image::{LockState, MutexReport};
+pub use crate::lock::rwlock::image::RwLockReport;
+pub use crate::lock::semaphore::image::{PermitReport, SemaphoreReport};
 pub use crate::ring::spsc::image::{
     ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
 };
@@ -44,6 +46,10 @@ pub struct Report {
     pub ring: Option<RingReport>,
     /// The mutex, if it is one.
     pub mutex: Option<MutexReport>,
+    /// The reader-writer lock, if it is one.
+    pub rwlock: Option<RwLockReport>,
+    /// The semaphore, if it is one.
+    pub semaphore: Option<SemaphoreReport>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What somebody should know.
@@ -72,15 +78,18 @@ pub fn inspect(
     let mut look = Look::new(image);
     let (header, layout) = header(&mut look);
     let (mut table, mut ring, mut mutex) = (None, None, None);
+    let (mut rwlock, mut semaphore) = (None, None);
     if let Some(layout) = layout {
         table = Some(participants(&mut look, &layout, &mut threads));
         match layout.kind() {
             Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
             Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
+            Kind::RWLOCK => rwlock = crate::lock::rwlock::image::rwlock(&mut look, &layout),
+            Kind::SEMAPHORE => semaphore = crate::lock::semaphore::image::semaphore(&mut look, &layout),
             Kind(_) => {}
         }
     }
     look.end();
     let (length, problems, notes) = (look.length(), look.problems, look.notes);
-    Report { length, header, participants: table, ring, mutex, problems, notes }
+    Report { length, header, participants: table, ring, mutex, rwlock, semaphore, problems, notes }
 }

@@ -11,6 +11,8 @@ mod memory;
 mod pause;
 mod producer;
 mod recovery;
+mod rwlock;
+mod semaphore;
 mod several;
 mod slow;
 mod waiter;
@@ -22,7 +24,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 14] = [
+pub const ALL: [(&str, Scenario); 16] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -37,6 +39,8 @@ pub const ALL: [(&str, Scenario); 14] = [
     ("unmap_a_foreign_robust_mutex", foreign::run),
     ("run_out_of_memory", memory::run),
     ("work_on_a_slow_machine", slow::run),
+    ("kill_readers_and_writers", rwlock::run),
+    ("kill_permit_holders", semaphore::run),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.

@@ -378,14 +378,6 @@ operations! {
         victim.all.take().into_iter().for_each(give_up);
         facts.word(GIVEN_UP).set(2);
     }
-    panic_inside(_s, victim, _facts) {
-        let (all, share) = (victim.all.take(), victim.share.take());
-        let caught = catch_unwind(AssertUnwindSafe(move || {
-            let _guards = (all, share);
-            std::panic::resume_unwind(Box::new(()));
-        }));
-        assert!(caught.is_err());
-    }
 }
 
 pub fn cases(all: &mut Vec<Case>) {
@@ -394,7 +386,7 @@ pub fn cases(all: &mut Vec<Case>) {
         DeadReaders, DeadWaiters, DeadWriters, Foreign, Free, NoReader, NoSlot, NotRecoverable, Read, Suspect, Written,
     };
     // Operation, in which states, what the victim has already.
-    const ROWS: [(&str, Operation, &[Is], Has); 14] = [
+    const ROWS: [(&str, Operation, &[Is], Has); 13] = [
         (
             "read",
             read,
@@ -418,7 +410,6 @@ pub fn cases(all: &mut Vec<Case>) {
         ("unlock_share", unlock_share, &[Free], Share),
         ("unlock", unlock, &[Free], All),
         ("unlock_unrepaired", unlock_unrepaired, &[DeadWriters], All),
-        ("panic_inside", panic_inside, &[Free], All),
     ];
     for (name, operation, states, has) in ROWS {
         let address = operation as *const () as usize;

@@ -4,8 +4,8 @@ mod data;
 mod error;
 mod futex;
 mod robust;
-mod rwlock;
-mod semaphore;
+pub(crate) mod rwlock;
+pub(crate) mod semaphore;
 
 pub use data::Data;
 #[doc(hidden)]

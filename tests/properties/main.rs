@@ -1,6 +1,7 @@
 //! Sequences of operations on the real structures, in step with plain models: a queue, and state machines.
 #![cfg(not(model))]
 
+mod locks;
 mod mutex;
 mod ring;
 

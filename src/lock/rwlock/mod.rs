@@ -43,6 +43,8 @@
 
 mod error;
 mod guard;
+#[cfg(not(model))]
+pub(crate) mod image;
 mod protocol;
 
 pub use error::{ReadError, ReadTimeoutError, TryReadError};
@@ -60,7 +62,7 @@ use core::time::Duration;
 use protocol::{Had, Patience, Refused};
 
 /// The tag of a writer's right while it waits for readers to leave.
-pub(super) const WAITING: u32 = 1;
+const WAITING: u32 = 1;
 
 /// A reader-writer lock in shared memory that survives those who hold it.
 ///

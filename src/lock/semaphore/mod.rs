@@ -34,13 +34,13 @@
 
 mod error;
 #[cfg(not(model))]
+pub(crate) mod image;
+#[cfg(not(model))]
 mod shared;
 
 pub use error::{AcquireError, AcquireTimeoutError, TryAcquireError};
 #[cfg(not(model))]
 pub use shared::SemaphoreError;
-#[cfg(not(model))]
-pub(super) use shared::{PERMITS, PLACES};
 
 use crate::owner::{AttachError, Attachment, Right, Table, finish_waiting, sleep_on_holders};
 use crate::sync::Line;

@@ -12,9 +12,9 @@ use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 
-pub(in crate::lock) const PERMITS: usize = 0;
-const GATE: usize = 128;
-pub(in crate::lock) const PLACES: usize = 256;
+pub(super) const PERMITS: usize = 0;
+pub(super) const GATE: usize = 128;
+pub(super) const PLACES: usize = 256;
 
 /// Why a segment gave no semaphore.
 #[derive(Debug)]
