@@ -14,6 +14,7 @@ mod hostile;
 mod image;
 mod kernel;
 mod lock;
+mod locks;
 mod names;
 #[path = "../os/process.rs"]
 mod process;
@@ -35,6 +36,7 @@ fn sections() -> Vec<Section> {
         using::section(),
         lock::section(),
         kernel::section(),
+        locks::section(),
     ]
 }
 
