@@ -9,6 +9,7 @@ use ownerdead::lock::{
 };
 use ownerdead::owner::Attachment;
 use ownerdead::segment::Options;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ enum Is {
     NoReader,
     /// The victim is attached to another segment.
     Foreign,
+    /// Nobody's, and the victim's attachment is its parent's.
+    Forked,
 }
 
 /// What the victim has when its operation begins.
@@ -74,6 +77,8 @@ pub struct Shared {
     has: Has,
     /// Somebody has waited for what the victim has, in vain.
     waited: bool,
+    /// That of the engine's process, which its children inherit.
+    inherited: Cell<Option<&'static Attachment>>,
     operation: Operation,
 }
 
@@ -109,7 +114,7 @@ impl Shared {
         let memory = Memory::of(lock.segment()).expect("its file, mapped");
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
-        Self { lock, memory, is, has, waited, operation }
+        Self { lock, memory, is, has, waited, inherited: Cell::new(None), operation }
     }
 
     /// A thread of this process that lives as long as the process.
@@ -160,6 +165,7 @@ impl Subject for Shared {
     fn prepare<'s>(&'s self, cast: &mut Cast<'s>, facts: &Facts) {
         match self.is {
             Is::Free | Is::Foreign => {}
+            Is::Forked => self.inherited.set(Some(self.attached())),
             Is::NoSlot => self.write(WORD, 1 << 32 | 1 << 29 | 77),
             Is::NoReader => self.write(LAST_PLACE, 1 << 32 | 1 << 29),
             Is::Read => cast.stands(|| self.reads()),
@@ -192,7 +198,7 @@ impl Subject for Shared {
     }
 
     fn attach(&self, facts: &Facts) -> Victim<'_> {
-        let mut victim = Victim { me: self.attached(), share: None, all: None };
+        let mut victim = Victim { me: self.inherited.get().unwrap_or_else(|| self.attached()), share: None, all: None };
         if self.is == Is::Foreign {
             let other = RwLock::memfd(&Options::new().slots(1), ZERO).expect("a lock");
             victim.me = Box::leak(Box::new(other.attach().expect("a free slot")));
@@ -345,7 +351,7 @@ macro_rules! read {
             Err($died) => assert!(matches!($subject.is, Is::DeadWriters | Is::Suspect)),
             Err(_) => assert!(
                 $subject.has != Has::Nothing
-                    || matches!($subject.is, Is::Written | Is::NotRecoverable | Is::NoSlot | Is::Foreign)
+                    || matches!($subject.is, Is::Written | Is::NotRecoverable | Is::NoSlot | Is::Foreign | Is::Forked)
             ),
         }
     };
@@ -383,30 +389,53 @@ operations! {
 pub fn cases(all: &mut Vec<Case>) {
     use Has::{All, Nothing, Share};
     use Is::{
-        DeadReaders, DeadWaiters, DeadWriters, Foreign, Free, NoReader, NoSlot, NotRecoverable, Read, Suspect, Written,
+        DeadReaders, DeadWaiters, DeadWriters, Foreign, Forked, Free, NoReader, NoSlot, NotRecoverable, Read, Suspect,
+        Written,
     };
     // Operation, in which states, what the victim has already.
-    const ROWS: [(&str, Operation, &[Is], Has); 13] = [
+    const ROWS: [(&str, Operation, &[Is], Has); 15] = [
         (
             "read",
             read,
-            &[Free, DeadReaders, DeadWaiters, DeadWriters, Suspect, NotRecoverable, NoSlot, Foreign],
+            &[Free, DeadReaders, DeadWaiters, DeadWriters, Suspect, NotRecoverable, NoSlot, Foreign, Forked],
             Nothing,
         ),
         ("read_twice", read, &[Free], Share),
-        ("try_read", try_read, &[Free, Written, DeadWaiters, DeadWriters, NotRecoverable, NoSlot, Foreign], Nothing),
+        (
+            "try_read",
+            try_read,
+            &[Free, Written, DeadWaiters, DeadWriters, NotRecoverable, NoSlot, Foreign, Forked],
+            Nothing,
+        ),
         ("try_read_twice", try_read, &[Free], Share),
-        ("read_timeout", read_timeout, &[Written, DeadReaders, DeadWriters, NotRecoverable, NoSlot, Foreign], Nothing),
+        (
+            "read_timeout",
+            read_timeout,
+            &[Written, DeadReaders, DeadWriters, NotRecoverable, NoSlot, Foreign, Forked],
+            Nothing,
+        ),
         ("read_timeout_twice", read_timeout, &[Free], Share),
         (
             "write",
             write,
-            &[Free, DeadReaders, DeadWriters, Suspect, NotRecoverable, NoSlot, NoReader, Foreign],
+            &[Free, DeadReaders, DeadWriters, Suspect, NotRecoverable, NoSlot, NoReader, Foreign, Forked],
             Nothing,
         ),
         ("write_twice", write, &[Free], All),
-        ("try_write", try_write, &[Free, Read, Written, DeadWaiters, DeadWriters, NoReader], Nothing),
-        ("write_timeout", write_timeout, &[Free, Read, Written, DeadReaders, DeadWriters, NoReader], Nothing),
+        (
+            "try_write",
+            try_write,
+            &[Free, Read, Written, DeadWaiters, DeadWriters, NotRecoverable, NoSlot, NoReader, Foreign, Forked],
+            Nothing,
+        ),
+        ("try_write_twice", try_write, &[Free], All),
+        (
+            "write_timeout",
+            write_timeout,
+            &[Free, Read, Written, DeadReaders, DeadWriters, NotRecoverable, NoSlot, NoReader, Foreign, Forked],
+            Nothing,
+        ),
+        ("write_timeout_twice", write_timeout, &[Free], All),
         ("unlock_share", unlock_share, &[Free], Share),
         ("unlock", unlock, &[Free], All),
         ("unlock_unrepaired", unlock_unrepaired, &[DeadWriters], All),
@@ -439,5 +468,6 @@ fn state(is: Is) -> &'static str {
         Is::NoSlot => "no_slot",
         Is::NoReader => "no_reader",
         Is::Foreign => "foreign",
+        Is::Forked => "forked",
     }
 }

@@ -6,6 +6,7 @@ use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::lock::{AcquireError, AcquireTimeoutError, Permit, Semaphore, TryAcquireError};
 use ownerdead::owner::Attachment;
 use ownerdead::segment::Options;
+use std::cell::Cell;
 
 /// More than a short sleep has room for.
 const PERMITS: usize = 3;
@@ -28,6 +29,8 @@ enum Is {
     NoHolder,
     /// The victim is attached to another segment.
     Foreign,
+    /// They are free, and the victim's attachment is its parent's.
+    Forked,
 }
 
 type Operation = for<'s> fn(&'s Permits, &mut Victim<'s>, &Facts);
@@ -40,6 +43,8 @@ pub struct Permits {
     has: bool,
     /// Somebody has waited for it, in vain.
     waited: bool,
+    /// That of the engine's process, which its children inherit.
+    inherited: Cell<Option<&'static Attachment>>,
     operation: Operation,
 }
 
@@ -54,7 +59,7 @@ impl Permits {
         let memory = Memory::of(semaphore.segment()).expect("its file, mapped");
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
-        Self { semaphore, memory, is, has, waited, operation }
+        Self { semaphore, memory, is, has, waited, inherited: Cell::new(None), operation }
     }
 
     /// A thread of this process that lives as long as the process.
@@ -104,6 +109,7 @@ impl Subject for Permits {
             // See `owner::right`: held by slot 77; and not held, with a bit that nobody sets.
             Is::NoSlot => self.damage(1 << 32 | 1 << 29 | 77),
             Is::NoHolder => self.damage(1),
+            Is::Forked => self.inherited.set(Some(self.attached())),
             _ => {}
         }
         for _ in 0..self.taken() {
@@ -115,7 +121,10 @@ impl Subject for Permits {
     }
 
     fn attach(&self, _: &Facts) -> Victim<'_> {
-        let mut victim = Victim { me: self.attached(), permits: Vec::with_capacity(PERMITS) };
+        let mut victim = Victim {
+            me: self.inherited.get().unwrap_or_else(|| self.attached()),
+            permits: Vec::with_capacity(PERMITS),
+        };
         if self.is == Is::Foreign {
             let other = Semaphore::memfd(&Options::new().slots(1), 1).expect("a semaphore");
             victim.me = Box::leak(Box::new(other.attach().expect("a free slot")));
@@ -221,12 +230,12 @@ operations! {
 }
 
 pub fn cases(all: &mut Vec<Case>) {
-    use Is::{DeadOnes, Foreign, Free, NoHolder, NoSlot, Own, Taken};
+    use Is::{DeadOnes, Foreign, Forked, Free, NoHolder, NoSlot, Own, Taken};
     // Operation, in which states, whether the victim has one already.
     const ROWS: [(&str, Operation, &[Is], bool); 4] = [
-        ("acquire", acquire, &[Free, DeadOnes, Own, NoSlot, NoHolder, Foreign], false),
-        ("try_acquire", try_acquire, &[Free, Taken, DeadOnes, Own, NoSlot, NoHolder, Foreign], false),
-        ("acquire_timeout", acquire_timeout, &[Free, Taken, DeadOnes, Own, NoSlot, NoHolder, Foreign], false),
+        ("acquire", acquire, &[Free, DeadOnes, Own, NoSlot, NoHolder, Foreign, Forked], false),
+        ("try_acquire", try_acquire, &[Free, Taken, DeadOnes, Own, NoSlot, NoHolder, Foreign, Forked], false),
+        ("acquire_timeout", acquire_timeout, &[Free, Taken, DeadOnes, Own, NoSlot, NoHolder, Foreign, Forked], false),
         ("release", release, &[Free], true),
     ];
     for (name, operation, states, has) in ROWS {
@@ -251,5 +260,6 @@ fn state(is: Is) -> &'static str {
         Is::NoSlot => "no_slot",
         Is::NoHolder => "no_holder",
         Is::Foreign => "foreign",
+        Is::Forked => "forked",
     }
 }
