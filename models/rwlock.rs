@@ -8,7 +8,7 @@ use ownerdead::harness::model::Sweep;
 use ownerdead::lock::{LockError, LockTimeoutError, ReadError, RwLock, TryLockError, TryReadError};
 use rwlock::{
     LOOKS, Oracle, READS, WRITES, ZERO, add, add_reading, add_writing, attach_and_read, attach_and_write, everybody,
-    read_once,
+    read_once, write_once,
 };
 use std::cell::Cell;
 use std::rc::Rc;
@@ -261,5 +261,23 @@ fn who_reads_from_the_slot_of_a_dead_reader_is_alive() {
             me
         });
         add(world, "w", WRITES, &lock, &oracle);
+    });
+}
+
+/// A writer that died is back in the same slot, and writes: its right must not be judged by what the slot was before.
+#[test]
+fn who_writes_from_the_slot_of_a_dead_writer_is_alive() {
+    Sweep::new("rwlock_writers_slot_again").victims(&["a"]).preemptions(2, 2).run(|world| {
+        let lock = RwLock::private(2, ZERO);
+        let oracle = Rc::new(Oracle::default());
+        let (locked, again, a_oracle) = (lock.clone(), lock.clone(), Rc::clone(&oracle));
+        world.process_after("a", move || attach_and_write(locked), drop).restarts(move || {
+            let me = again.attach().expect("the slot of its former life");
+            // Once to repair, and once more as one who waits for readers.
+            write_once(&again, &me, &a_oracle);
+            write_once(&again, &me, &a_oracle);
+            me
+        });
+        add(world, "b", READS, &lock, &oracle);
     });
 }

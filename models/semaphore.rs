@@ -144,6 +144,22 @@ fn the_same_tid_in_the_same_slot_is_not_the_dead_holder() {
     });
 }
 
+/// The dead one's slot is its own again, and it takes a permit: that must not be judged by what the slot was before.
+#[test]
+fn who_takes_a_permit_from_the_slot_of_a_dead_holder_is_alive() {
+    Sweep::new("semaphore_slot_again").victims(&["a"]).preemptions(2, 2).run(|world| {
+        let semaphore = Semaphore::private(2, 1);
+        let oracle = Oracle::new(1);
+        let (held, again, a_oracle) = (semaphore.clone(), semaphore.clone(), Rc::clone(&oracle));
+        world.process_after("a", move || attach_and_acquire(held), drop).restarts(move || {
+            let me = again.attach().expect("the slot of its former life");
+            once(&again, &me, &a_oracle, 1);
+            me
+        });
+        add(world, "b", &semaphore, &oracle);
+    });
+}
+
 /// One gives up waiting: what it may have been woken for goes to the next.
 #[test]
 fn who_gives_up_wakes_the_next_one() {

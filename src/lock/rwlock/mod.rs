@@ -38,8 +38,8 @@
 //! | `unlock`: swap of the writer's word, Release | taking it, or reading after it: Acquire | the guarded data |
 //! | a reader's leaving: swap of its place, Release | the writer's look at the places, Acquire | that its reads are done |
 //! | kernel's marking of the life word | `Table::dead`, Acquire | what the dead one did |
-//! | taking a place or the word: Release | the same words, Acquire, before `dead` | the holder's incarnation |
-//! | a reader's place, then the writer's word | the writer's word, then the places | which of both came first: a SeqCst fence between, in each |
+//! | taking the word: Release | the word, Acquire, before `dead` | the holder's incarnation |
+//! | a reader's place, then the writer's word | the writer's word, then the places | which of both came first, and the reader's incarnation: a SeqCst fence between, in each |
 
 mod error;
 mod guard;

@@ -54,9 +54,9 @@ impl<T: Data> RwLock<T> {
         let place = self.place_of(me)?;
         let mut slept = false;
         let result = loop {
-            // Release: who finds this right must see a life word that is at least as new as the incarnation in it. A swap over what one
-            // who died in this slot has left.
-            place.swap(Right::held_by(me.id()).0, Release);
+            // Relaxed: a writer that finds it and must wait for it has its fence behind this one's, which shows it the life word too; one
+            // that has not, is seen below. A swap over what one who died in this slot has left.
+            place.swap(Right::held_by(me.id()).0, Relaxed);
             // With the fence of `readers_leave`: see above.
             fence(SeqCst);
             // Acquire: the data, as the last writer left them.
