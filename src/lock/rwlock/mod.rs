@@ -35,7 +35,7 @@
 //!
 //! | store | load | publishes |
 //! |---|---|---|
-//! | `unlock`: swap of the writer's word, Release | taking it, or reading after it: Acquire | the guarded data |
+//! | `unlock`: swap of the writer's word, Release | reading after it: Acquire; taking it: the fence behind | the guarded data |
 //! | a reader's leaving: swap of its place, Release | the writer's look at the places, Acquire | that its reads are done |
 //! | kernel's marking of the life word | `Table::dead`, Acquire | what the dead one did |
 //! | taking the word: Release | the word, Acquire, before `dead` | the holder's incarnation |

@@ -11,7 +11,7 @@ use super::super::error::Trouble;
 use super::{Data, RwLock, WAITING};
 use crate::owner::{Attachment, Holder, Right, finish_waiting, sleep_on_holder};
 use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::atomic::fence;
 use crate::sync::futex::{ALL, Wait, Word, wake};
 use core::time::Duration;
@@ -199,8 +199,9 @@ impl<T: Data> RwLock<T> {
                     continue;
                 }
             };
-            // Acquire: the data. Release: the incarnation, as for a place. WAITERS is dropped, as above.
-            match self.word.compare_exchange(seen.0, to.0, AcqRel, Acquire) {
+            // Release: the incarnation, for who judges it by `dead`. The data are acquired by the fence of `readers_leave`, which follows.
+            // On failure Acquire, since `now` is judged. WAITERS is dropped, as above.
+            match self.word.compare_exchange(seen.0, to.0, Release, Acquire) {
                 Ok(_) => return Ok(had),
                 Err(now) => seen = Right(now),
             }
