@@ -107,25 +107,31 @@ fn a_writer_that_dies_while_it_waits_is_forgotten() {
 /// Who reads stands still: no writer ever has the lock, and one that waits and dies leaves no trace.
 #[test]
 fn a_paused_reader_keeps_its_share_and_readers_pass_a_dead_writer() {
-    Sweep::new("rwlock_paused_reader").victims(&["w"]).preemptions(2, 2).time_may_pass().run(|world| {
-        let lock = RwLock::private(3, ZERO);
-        let oracle = Rc::new(Oracle::default());
-        let locked = lock.clone();
-        world.process_after("h", move || std::mem::forget(attach_and_read(locked)), |()| {});
-        let (attach, w_lock) = (lock.clone(), lock.clone());
-        world.process_after(
-            "w",
-            move || attach.attach().expect("a free slot"),
-            move |me| {
-                match w_lock.write_timeout(&me, Duration::from_secs(1)) {
-                    Err(LockTimeoutError::TimedOut) => {}
-                    Ok(_) | Err(_) => panic!("a reader has its share"),
-                }
-                me
-            },
-        );
-        add(world, "r", READS, &lock, &oracle);
-    });
+    Sweep::new("rwlock_paused_reader")
+        .victims(&["w", "r"])
+        .two_deaths()
+        .preemptions(1, 0)
+        .full_preemptions(1, 1)
+        .time_may_pass()
+        .run(|world| {
+            let lock = RwLock::private(3, ZERO);
+            let oracle = Rc::new(Oracle::default());
+            let locked = lock.clone();
+            world.process_after("h", move || std::mem::forget(attach_and_read(locked)), |()| {});
+            let (attach, w_lock) = (lock.clone(), lock.clone());
+            world.process_after(
+                "w",
+                move || attach.attach().expect("a free slot"),
+                move |me| {
+                    match w_lock.write_timeout(&me, Duration::from_secs(1)) {
+                        Err(LockTimeoutError::TimedOut) => {}
+                        Ok(_) | Err(_) => panic!("a reader has its share"),
+                    }
+                    me
+                },
+            );
+            add(world, "r", READS, &lock, &oracle);
+        });
 }
 
 /// `b` is told of the death of `a`; when it gives up, both readers may sleep on it.
