@@ -112,6 +112,7 @@ fn a_paused_reader_keeps_its_share_and_readers_pass_a_dead_writer() {
         .two_deaths()
         .preemptions(1, 0)
         .full_preemptions(1, 1)
+        .runs(1_000)
         .time_may_pass()
         .run(|world| {
             let lock = RwLock::private(3, ZERO);
