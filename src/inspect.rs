@@ -21,6 +21,8 @@
 
 pub use crate::cell::image::{CellReport, EntryReport, ValueState, WriterState};
 pub use crate::lock::image::{LockState, MutexReport};
+pub use crate::lock::rwlock::image::RwLockReport;
+pub use crate::lock::semaphore::image::{PermitReport, SemaphoreReport};
 pub use crate::ring::broadcast::image::{BroadcastReport, ReaderReport};
 pub use crate::ring::mpsc::lanes::image::{LaneReport, LanesReport};
 pub use crate::ring::spsc::image::{
@@ -53,6 +55,10 @@ pub struct Report {
     pub cells: Option<CellReport>,
     /// The broadcast ring, if it is one.
     pub broadcast: Option<BroadcastReport>,
+    /// The reader-writer lock, if it is one.
+    pub rwlock: Option<RwLockReport>,
+    /// The semaphore, if it is one.
+    pub semaphore: Option<SemaphoreReport>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What somebody should know.
@@ -83,6 +89,7 @@ pub fn inspect(
     let (mut table, mut ring, mut lanes, mut mutex) = (None, None, None, None);
     let mut cells = None;
     let mut broadcast = None;
+    let (mut rwlock, mut semaphore) = (None, None);
     if let Some(layout) = layout {
         table = Some(participants(&mut look, &layout, &mut threads));
         match layout.kind() {
@@ -91,10 +98,25 @@ pub fn inspect(
             Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
             Kind::SEQLOCK | Kind::SNAPSHOT | Kind::BOARD => cells = crate::cell::image::cells(&mut look, &layout),
             Kind::BROADCAST => broadcast = crate::ring::broadcast::image::ring(&mut look, &layout),
+            Kind::RWLOCK => rwlock = crate::lock::rwlock::image::rwlock(&mut look, &layout),
+            Kind::SEMAPHORE => semaphore = crate::lock::semaphore::image::semaphore(&mut look, &layout),
             Kind(_) => {}
         }
     }
     look.end();
     let (length, problems, notes) = (look.length(), look.problems, look.notes);
-    Report { length, header, participants: table, ring, lanes, mutex, cells, broadcast, problems, notes }
+    Report {
+        length,
+        header,
+        participants: table,
+        ring,
+        lanes,
+        mutex,
+        cells,
+        broadcast,
+        rwlock,
+        semaphore,
+        problems,
+        notes,
+    }
 }

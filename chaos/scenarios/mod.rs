@@ -14,6 +14,8 @@ mod memory;
 mod pause;
 mod producer;
 mod recovery;
+mod rwlock;
+mod semaphore;
 mod several;
 mod slow;
 mod waiter;
@@ -25,7 +27,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 17] = [
+pub const ALL: [(&str, Scenario); 19] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -43,6 +45,8 @@ pub const ALL: [(&str, Scenario); 17] = [
     ("kill_writer_of_a_cell", cell::run),
     ("kill_at_a_broadcast_ring", broadcast::run),
     ("kill_among_producers_with_lanes", lanes::run),
+    ("kill_readers_and_writers", rwlock::run),
+    ("kill_permit_holders", semaphore::run),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.

@@ -31,6 +31,10 @@ mod owner;
 #[cfg(not(model))]
 mod ring;
 #[cfg(not(model))]
+mod rwlock;
+#[cfg(not(model))]
+mod semaphore;
+#[cfg(not(model))]
 mod stage;
 
 #[cfg(model)]
@@ -45,6 +49,8 @@ fn main() -> std::process::ExitCode {
     mutex::cases(&mut cases);
     futex::cases(&mut cases);
     owner::cases(&mut cases);
+    rwlock::cases(&mut cases);
+    semaphore::cases(&mut cases);
     engine::cases(&mut cases);
     cell::cases(&mut cases);
     broadcast::cases(&mut cases);

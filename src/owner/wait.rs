@@ -10,10 +10,11 @@
 //! 4. The kernel wakes one when a holder dies. Whoever wakes and finds the holder dead wakes all.
 
 use super::attachment::Attachment;
-use super::right::{Holder, Life};
+use super::right::{Holder, Life, Right};
+use super::table::Slot;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::sync::futex::{ALL, FEW_WAITS, Wait, Woken, Word, wait_any, wake};
+use crate::sync::futex::{ALL, FEW_WAITS, MAX_WAITS, Wait, Woken, Word, wait_any, wake};
 use core::time::Duration;
 
 /// Sleeps until one of `words` changes or `holder` dies, and says whether the deadline has passed. The caller looks at its
@@ -28,39 +29,27 @@ pub(crate) fn sleep_on_holder(
     deadline: Option<Duration>,
 ) -> Result<(), TimedOut> {
     let Some(slot) = me.table().slot(holder) else { return Ok(()) };
-    // Relaxed, all of it: the sleep itself compares again, under the kernel's lock, and whoever finds the holder dead here
-    // looks again with `dead`, which acquires.
-    let mut life = Life(slot.life().load(Relaxed));
-    loop {
-        if life.incarnation() != holder.incarnation || !life.has_tid() {
-            return Ok(());
-        }
-        if life.has_waiters() {
-            break;
-        }
-        match slot.life().compare_exchange(life.0, life.with_waiters().0, Relaxed, Relaxed) {
-            Ok(_) => life = life.with_waiters(),
-            Err(seen) => life = Life(seen),
-        }
-    }
+    let Some(life) = watch(slot, holder) else { return Ok(()) };
     me.list().set_pending(slot.gate());
-    let (gate, count) = (Wait { word: Word::Low(slot.gate()), expected: 0 }, words.len() + 3);
-    let (mut few, mut many) = ([gate; FEW_WAITS], Vec::new());
-    let waits = if count <= FEW_WAITS {
-        &mut few[..count]
+    let woken = if words.len() + 3 <= FEW_WAITS {
+        sleep::<FEW_WAITS>(slot, life, words, deadline)
     } else {
-        many.resize(count, gate);
-        &mut many[..]
+        sleep::<MAX_WAITS>(slot, life, words, deadline)
     };
-    waits[1..=words.len()].copy_from_slice(words);
-    waits[words.len() + 1] = Wait { word: Word::Low(slot.life()), expected: life.low() };
-    waits[words.len() + 2] = Wait { word: Word::High(slot.life()), expected: life.incarnation() };
-    let woken = wait_any(waits, 1, deadline);
     let now = Life(slot.life().load(Relaxed));
     if now.incarnation() != holder.incarnation || !now.has_tid() {
         wake(Word::Low(slot.life()), ALL);
     }
     if woken == Woken::TimedOut { Err(TimedOut) } else { Ok(()) }
+}
+
+/// The sleep itself, on at most `MOST` words, the gate and the life word's halves included.
+fn sleep<const MOST: usize>(slot: &Slot, life: Life, words: &[Wait<'_>], deadline: Option<Duration>) -> Woken {
+    let mut waits = [Wait { word: Word::Low(slot.gate()), expected: 0 }; MOST];
+    waits[1..=words.len()].copy_from_slice(words);
+    waits[words.len() + 1] = Wait { word: Word::Low(slot.life()), expected: life.low() };
+    waits[words.len() + 2] = Wait { word: Word::High(slot.life()), expected: life.incarnation() };
+    wait_any(&waits[..words.len() + 3], 1, deadline)
 }
 
 /// Ends a sleep of one thread at another one's word: it is no longer what it was.
@@ -83,6 +72,57 @@ impl<'a> Interrupt<'a> {
 
     pub(crate) fn wait(&self) -> Wait<'a> {
         Wait { word: Word::Low(self.word), expected: self.expected as u32 }
+    }
+}
+
+/// Sleeps until one of `rights`, each with WAITERS and held by another one, changes, or one of their holders dies, and says whether the
+/// deadline has passed. `gate` is the structure's own: an always-0 word that all sleep on who wait for any of several, and their
+/// pending operation. The caller looks at all rights again in any case; when it needs nothing any more it wakes one at the gate, and calls
+/// [`finish_waiting`].
+///
+/// Nobody wakes all here, as [`sleep_on_holder`] does: the caller sees to the next one. At most `(MAX_WAITS - 1) / 3` rights.
+/// Returns at once if a holder is dead, or its slot does not exist.
+pub(crate) fn sleep_on_holders<'a>(
+    me: &'a Attachment,
+    gate: &'a AtomicU64,
+    rights: impl Iterator<Item = (&'a AtomicU64, Right)> + Clone,
+    deadline: Option<Duration>,
+) -> Result<(), TimedOut> {
+    let mut waits = [Wait { word: Word::Low(gate), expected: 0 }; MAX_WAITS];
+    let mut count = 1;
+    // All rights first: where the kernel allows only one, it is the first of them.
+    for (word, right) in rights.clone() {
+        waits[count] = Wait { word: Word::Low(word), expected: right.with_waiters().low() };
+        count += 1;
+    }
+    for (_, right) in rights {
+        let Some(holder) = right.holder() else { return Ok(()) };
+        let Some(slot) = me.table().slot(holder) else { return Ok(()) };
+        let Some(life) = watch(slot, holder) else { return Ok(()) };
+        waits[count] = Wait { word: Word::Low(slot.life()), expected: life.low() };
+        waits[count + 1] = Wait { word: Word::High(slot.life()), expected: life.incarnation() };
+        count += 2;
+    }
+    me.list().set_pending(gate);
+    if wait_any(&waits[..count], 1, deadline) == Woken::TimedOut { Err(TimedOut) } else { Ok(()) }
+}
+
+/// Asks for a wake when `holder`, of this slot, dies: what its life word is then. `None` if it is dead.
+fn watch(slot: &Slot, holder: Holder) -> Option<Life> {
+    // Relaxed, all of it: the sleep itself compares again, under the kernel's lock, and whoever finds the holder dead here
+    // looks again with `dead`, which acquires.
+    let mut life = Life(slot.life().load(Relaxed));
+    loop {
+        if life.incarnation() != holder.incarnation || !life.has_tid() {
+            return None;
+        }
+        if life.has_waiters() {
+            return Some(life);
+        }
+        match slot.life().compare_exchange(life.0, life.with_waiters().0, Relaxed, Relaxed) {
+            Ok(_) => life = life.with_waiters(),
+            Err(seen) => life = Life(seen),
+        }
     }
 }
 

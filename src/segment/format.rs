@@ -22,6 +22,10 @@ impl Kind {
     pub const SPSC: Self = Self(2);
     /// A [`FutexMutex`](crate::lock::FutexMutex).
     pub const FUTEX_MUTEX: Self = Self(3);
+    /// A [`RwLock`](crate::lock::RwLock).
+    pub const RWLOCK: Self = Self(4);
+    /// A [`Semaphore`](crate::lock::Semaphore).
+    pub const SEMAPHORE: Self = Self(5);
     /// A [`SeqLock`](crate::cell::SeqLock).
     pub const SEQLOCK: Self = Self(9);
     /// A [`Snapshot`](crate::cell::Snapshot).
@@ -36,15 +40,17 @@ impl Kind {
     pub const MPSC_LANES: Self = Self(12);
 
     /// All that this version knows.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::MUTEX,
         Self::SPSC,
         Self::FUTEX_MUTEX,
+        Self::RWLOCK,
+        Self::SEMAPHORE,
         Self::SEQLOCK,
         Self::SNAPSHOT,
         Self::BOARD,
-        Self::BROADCAST,
         Self::MPSC_LANES,
+        Self::BROADCAST,
     ];
 
     /// What it is called, if this version knows it.
@@ -53,6 +59,8 @@ impl Kind {
             Self::MUTEX => Some("robust mutex"),
             Self::SPSC => Some("SPSC ring"),
             Self::FUTEX_MUTEX => Some("futex mutex"),
+            Self::RWLOCK => Some("reader-writer lock"),
+            Self::SEMAPHORE => Some("semaphore"),
             Self::SEQLOCK => Some("sequence lock"),
             Self::SNAPSHOT => Some("snapshot"),
             Self::BOARD => Some("board"),

@@ -15,6 +15,7 @@ mod hostile;
 mod image;
 mod kernel;
 mod lock;
+mod locks;
 mod names;
 #[path = "../os/process.rs"]
 mod process;
@@ -37,6 +38,7 @@ fn sections() -> Vec<Section> {
         lock::section(),
         kernel::section(),
         cell::section(),
+        locks::section(),
     ]
 }
 

@@ -4,6 +4,7 @@
 mod broadcast;
 mod cell;
 mod lanes;
+mod locks;
 mod mutex;
 mod ring;
 

@@ -5,8 +5,8 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::HumanBytes;
 use ownerdead::inspect::{
     BroadcastReport, CellReport, ChecksumState, EntryReport, HeaderReport, HolderReport, LanesReport, LockState,
-    MutexReport, ParticipantsReport, RecordReport, RecordsReport, Report, RingReport, SeatReport, SeatReportState,
-    SlotReport, Thread, ValueState, WriterState,
+    MutexReport, ParticipantsReport, RecordReport, RecordsReport, Report, RingReport, RwLockReport, SeatReport,
+    SeatReportState, SemaphoreReport, SlotReport, Thread, ValueState, WriterState,
 };
 use ownerdead::owner::SlotState;
 use std::io::{self, Write};
@@ -46,6 +46,12 @@ pub fn print(output: &Output) -> io::Result<()> {
     }
     if let Some(ring) = &report.broadcast {
         self::broadcast(&mut facts, ring);
+    }
+    if let Some(rwlock) = &report.rwlock {
+        self::rwlock(&mut facts, rwlock);
+    }
+    if let Some(semaphore) = &report.semaphore {
+        self::semaphore(&mut facts, semaphore);
     }
     writeln!(out, "{}", facts.trim_fmt())?;
     if let Some(participants) = report.participants.as_ref().filter(|table| !table.slots.is_empty()) {
@@ -220,18 +226,7 @@ fn holder(holder: &HolderReport) -> String {
 }
 
 fn mutex(facts: &mut Table, mutex: &MutexReport) {
-    let state = match (mutex.state, &mutex.holder) {
-        (LockState::Free, _) => "free".to_owned(),
-        (LockState::Suspect, _) => "free, given up in a panic: the next one is told".to_owned(),
-        (LockState::NotRecoverable, _) => "not recoverable: nobody can lock it".to_owned(),
-        (LockState::Damaged, _) => "DAMAGED".to_owned(),
-        (LockState::Held, Some(holder)) => format!("{} holds it", self::holder(holder)),
-        (LockState::Held, None) => "locked; a futex mutex does not say by whom".to_owned(),
-        (LockState::OwnerDied, holder) => {
-            let who = holder.as_ref().map_or("a dead thread".to_owned(), self::holder);
-            format!("{who} held it; the next one is told")
-        }
-    };
+    let state = lock_state(mutex.state, mutex.holder.as_ref());
     let inherited = if mutex.inherited { ", had it from a dead one and has not repaired yet" } else { "" };
     let waiters = if mutex.waiters { ", others may sleep on it" } else { "" };
     facts.add_row(["lock", &format!("{state}{inherited}{waiters}; word {}", mutex.word)]);
@@ -277,6 +272,55 @@ fn entry(entry: &EntryReport) -> String {
         "value {} at {}, {value}; {writer}, generation {}{waiters}",
         entry.sequence, entry.buffer_offset, entry.generation
     )
+}
+
+fn rwlock(facts: &mut Table, lock: &RwLockReport) {
+    let state = match (lock.waiting, &lock.writer) {
+        (true, Some(writer)) => format!("{} waits for readers to leave", holder(writer)),
+        (_, writer) => lock_state(lock.state, writer.as_ref()),
+    };
+    let inherited = if lock.inherited { ", had it from a dead one and has not repaired yet" } else { "" };
+    let waiters = if lock.waiters { ", others may sleep on it" } else { "" };
+    facts.add_row(["writer", &format!("{state}{inherited}{waiters}; word {}", lock.word)]);
+    let readers: Vec<_> = lock.readers.iter().map(holder).collect();
+    let readers = if readers.is_empty() { "none".to_owned() } else { readers.join("; ") };
+    facts.add_row(["readers", &readers]);
+    let name = lock.type_name.clone().unwrap_or("a type".to_owned());
+    let of_type = format!(
+        "{name} of {} bytes, aligned to {}, fingerprint {}, at {}",
+        lock.size, lock.align, lock.fingerprint, lock.value_offset
+    );
+    facts.add_row(["guards", &of_type]);
+}
+
+fn semaphore(facts: &mut Table, semaphore: &SemaphoreReport) {
+    let SemaphoreReport { permits, held } = semaphore;
+    let taken = held.iter().filter(|permit| permit.holder.as_ref().is_none_or(|holder| holder.alive)).count();
+    facts.add_row(["permits", &format!("{permits}, of which {taken} are taken")]);
+    for permit in held {
+        let state = match &permit.holder {
+            Some(holder) if holder.alive => format!("{} has it", self::holder(holder)),
+            Some(holder) => format!("{} had it: it can be had", self::holder(holder)),
+            None => "DAMAGED".to_owned(),
+        };
+        let waiters = if permit.waiters { ", others may sleep on it" } else { "" };
+        facts.add_row([&format!("permit {}", permit.number), &format!("{state}{waiters}; word {}", permit.word)]);
+    }
+}
+
+fn lock_state(state: LockState, holder: Option<&HolderReport>) -> String {
+    match (state, holder) {
+        (LockState::Free, _) => "free".to_owned(),
+        (LockState::Suspect, _) => "free, given up in a panic: the next one is told".to_owned(),
+        (LockState::NotRecoverable, _) => "not recoverable: nobody can lock it".to_owned(),
+        (LockState::Damaged, _) => "DAMAGED".to_owned(),
+        (LockState::Held, Some(holder)) => format!("{} holds it", self::holder(holder)),
+        (LockState::Held, None) => "locked; a futex mutex does not say by whom".to_owned(),
+        (LockState::OwnerDied, holder) => {
+            let who = holder.map_or("a dead thread".to_owned(), self::holder);
+            format!("{who} held it; the next one is told")
+        }
+    }
 }
 
 fn table<const N: usize>(names: [&str; N], numbers: std::ops::Range<usize>) -> Table {
