@@ -1,6 +1,6 @@
 //! The semaphore: one dies while it takes a permit, has one, waits for one or gives it back.
 
-use super::case::Case;
+use super::case::{Case, brief};
 use super::mutex::SHORT;
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::lock::{AcquireError, AcquireTimeoutError, Permit, Semaphore, TryAcquireError};
