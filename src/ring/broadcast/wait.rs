@@ -30,7 +30,7 @@ fn ask(word: &AtomicU64, seen: u64) -> bool {
     asked.is_ok() || asked == Err(seen | SLEEPER)
 }
 
-fn wait(word: &AtomicU64, expected: u64) -> Wait<'_> {
+fn on(word: &AtomicU64, expected: u64) -> Wait<'_> {
     Wait { word: Word::Low(word), expected: expected as u32 }
 }
 
@@ -53,7 +53,7 @@ pub(super) fn until_committed(ring: &Ring, me: &Attachment, seen: u64, deadline:
             SeatState::Dead(_) => Some(Stop::WriterDied),
             SeatState::Corrupt(right) => Some(Stop::Corrupt(corrupt_seat(right))),
             SeatState::Alive(_) | SeatState::Vacant => {
-                sleeper.sleep(found, Some(wait(tail, seen | SLEEPER)), deadline).err()
+                sleeper.sleep(found, Some(on(tail, seen | SLEEPER)), deadline).err()
             }
         };
         if let Some(stop) = stop {
@@ -114,7 +114,7 @@ impl<'r> Sleeper<'r> {
     /// One sleep, until the seat is no longer as `found`, its holder dies, or `word` moves.
     fn sleep(&mut self, found: SeatFound, word: Option<Wait<'_>>, deadline: Option<Duration>) -> Result<(), Stop> {
         let control = &self.ring.control;
-        let gate = wait(&control.writer_gate, 0);
+        let gate = on(&control.writer_gate, 0);
         let right = Wait { word: control.writer.word(), expected: found.low };
         // Where the kernel allows only one, it is the word, or else the right.
         let words = [word.unwrap_or(gate), gate, right];
@@ -165,8 +165,8 @@ pub(super) fn until_read(
             SeatState::Vacant | SeatState::Dead(_) => break Ok(()),
         };
         let words = [
-            wait(&place.position, seen | SLEEPER),
-            wait(&ring.control.readers_gate, 0),
+            on(&place.position, seen | SLEEPER),
+            on(&ring.control.readers_gate, 0),
             Wait { word: place.seat.word(), expected: found.low },
         ];
         slept = true;
@@ -197,7 +197,7 @@ pub(super) fn until_joined(ring: &Ring, me: &Attachment, deadline: Option<Durati
                 SeatState::Vacant | SeatState::Dead(_) => {}
             }
         }
-        let words = [wait(&ring.control.readers_gate, 0), wait(&ring.control.joins, joins)];
+        let words = [on(&ring.control.readers_gate, 0), on(&ring.control.joins, joins)];
         if wait_any(&words, 1, deadline) == Woken::TimedOut {
             return Err(WaitPeerError::TimedOut);
         }
