@@ -27,17 +27,20 @@ const SLOTS: u32 = 6;
 /// Offset of the ring's body in its segment: see `segment`.
 const BODY: usize = 4096 * (1 + SLOTS as usize);
 /// Offsets in the body: see `ring::mpsc::lanes`.
-const LANE_WORDS: [usize; 2] = [4096, 4096 + 1024];
+const LANE_WORDS: usize = 4096;
+const LANE: usize = 1024;
 const CONSUMER_SEAT: usize = 256;
 const TAIL: usize = 128;
 const HEAD: usize = 256;
 const PRODUCER_SEAT: usize = 384;
 
-/// The victim's records, or, if it is the consumer, those of a producer that has gone; and the other producer's.
+/// The victim's records, or, if it is the consumer, those of a producer that has gone; the other producer's; and those of its second
+/// lane.
 const MINE: u64 = 0;
 const OTHERS: u64 = 1;
+const WHOSE: [u64; 3] = [MINE, OTHERS, 2];
 /// Words of the facts.
-const FACTS: [FactsOf<5>; 2] = [FactsOf([0, 1, 2, 3, 4]), FactsOf([5, 6, 7, 8, 9])];
+const FACTS: [FactsOf<5>; 3] = [FactsOf([0, 1, 2, 3, 4]), FactsOf([5, 6, 7, 8, 9]), FactsOf([11, 12, 13, 14, 15])];
 /// Which seat the victim has for sure: 0, or a role.
 const HOLDS: usize = 10;
 const PRODUCER: u64 = 1;
@@ -58,6 +61,14 @@ pub enum Is {
     Empty,
     /// The consumer last saw all empty, and both have pushed since.
     PushedSince,
+    /// The last lane alone has a record, and the consumer last saw all empty.
+    Last,
+    /// Three lanes have records, in the order of the lanes, then the other way round. One was read.
+    Three,
+    /// The same, and the consumer knows the first of each lane, and has read none.
+    Known,
+    /// The same the other way round.
+    Turned,
     /// The other side sleeps, or did when it was stopped.
     Slept,
     /// The records are as long as can be.
@@ -83,6 +94,8 @@ pub enum Damage {
     /// A record has no room for its number.
     NoNumber,
     Payload,
+    /// The first records of all lanes have the same number.
+    Numbers,
     /// All seats are of a slot that is not there.
     Seats,
     SeatsOfEmpty,
@@ -178,7 +191,7 @@ fn pop(consumer: &mut Consumer, facts: &Facts) -> Result<bool, Finding> {
     match consumer.try_pop(&mut bytes) {
         Ok(kind) => {
             let (whose, number) = (u64::from(kind >> 16), u64::from(kind & 0xffff));
-            if whose > OTHERS {
+            if !WHOSE.contains(&whose) {
                 return Err(Finding::other(format!("a record of kind {kind:#x}")));
             }
             let (expected, len) = payload(whose, number);
@@ -193,7 +206,7 @@ fn pop(consumer: &mut Consumer, facts: &Facts) -> Result<bool, Finding> {
 }
 
 impl Lanes {
-    /// With so many lanes, of which two at most are used.
+    /// With so many lanes, of which two at most are used, or three.
     pub fn new(config: Config, role: u64, is: Is, other: Other, operation: Operation) -> Self {
         let ring = Ring::memfd(&Options::new().slots(SLOTS), &config).expect("a ring");
         let memory = Memory::of(ring.segment()).expect("its file, mapped");
@@ -219,23 +232,37 @@ impl Lanes {
         self.ring.producer(me).expect("a lane").into_inner()
     }
 
+    /// The other producer: of one lane, or two, if there is one.
+    fn others(&self, me: &Attachment) -> Vec<Producer> {
+        let of = match self.is {
+            Is::Three | Is::Known | Is::Turned | Is::Damaged(Damage::Numbers) => 2,
+            _ => (self.ring.lanes() - 1).min(1),
+        };
+        (0..of).map(|_| self.producer(me)).collect()
+    }
+
     fn consumer(&self, me: &Attachment) -> Consumer {
         self.ring.consumer(me).expect("a seat that is free").into_inner()
     }
 
     /// Brings the ring into its state, with all seats open: private indices are part of the state.
-    fn bring(&self, mine: &mut Producer, other: &mut Producer, consumer: &mut Consumer, facts: &Facts) {
+    fn bring(&self, mine: &mut Producer, others: &mut [Producer], consumer: &mut Consumer, facts: &Facts) {
         let wanted = "as the ring is then";
+        let push_of = |(whose, other): (u64, &mut Producer)| push(other, whose, facts).expect(wanted);
+        let push_of_others = |others: &mut [Producer]| (OTHERS..).zip(others).for_each(push_of);
         let empties = |consumer: &mut Consumer| while pop(consumer, facts).expect(wanted) {};
         match self.is {
             Is::Warm | Is::TooLarge | Is::NoBatch | Is::Damaged(Damage::Second) => {
                 for _ in 0..2 {
                     push(mine, MINE, facts).expect(wanted);
-                    push(other, OTHERS, facts).expect(wanted);
+                    push_of_others(others);
                 }
-                pop(consumer, facts).expect(wanted);
-                if self.is == Is::Damaged(Damage::Second) && self.role == PRODUCER {
-                    push(mine, MINE, facts).expect(wanted);
+                let second = self.is == Is::Damaged(Damage::Second);
+                if second && self.role == PRODUCER {
+                    // Then there is room for one more, without a look at what was read.
+                    (0..2).for_each(|_| push(mine, MINE, facts).expect(wanted));
+                } else if !second {
+                    pop(consumer, facts).expect(wanted);
                 }
             }
             Is::Padded => {
@@ -258,10 +285,31 @@ impl Lanes {
                 push(mine, MINE, facts).expect(wanted);
                 empties(consumer);
             }
+            Is::Last => {
+                empties(consumer);
+                push_of_others(others);
+            }
             Is::PushedSince => {
                 empties(consumer);
-                push(other, OTHERS, facts).expect(wanted);
+                push_of_others(others);
                 push(mine, MINE, facts).expect(wanted);
+            }
+            Is::Three | Is::Known | Is::Turned | Is::Damaged(Damage::Numbers) => {
+                let turned = self.is == Is::Turned;
+                for turned in [turned, !turned] {
+                    if turned {
+                        WHOSE[1..].iter().copied().zip(&mut *others).rev().for_each(push_of);
+                    }
+                    push(mine, MINE, facts).expect(wanted);
+                    if !turned {
+                        push_of_others(others);
+                    }
+                }
+                match self.is {
+                    Is::Three => assert!(pop(consumer, facts).expect(wanted)),
+                    Is::Known | Is::Turned => assert!(consumer.peek().is_ok()),
+                    _ => {}
+                }
             }
             Is::Slept if self.role == PRODUCER => {
                 let slept = consumer.pop_timeout(&mut Vec::new(), SHORT);
@@ -307,11 +355,12 @@ impl Lanes {
 
     /// Damages the lane of the victim's producer, which has number `lane`, when both sides have come to know what they know.
     fn damage(&self, damage: Damage, lane: usize) {
-        let words = LANE_WORDS[lane];
+        let words = LANE_WORDS + lane * LANE;
         let index = words + if self.role == PRODUCER { HEAD } else { TAIL };
-        let status = self.ring.status().lanes[lane];
-        let records = (4096 + 1024 * self.ring.lanes()).next_multiple_of(4096) + lane * CAPACITY;
-        let at = |position: u64| self.body(records + position as usize % CAPACITY);
+        let (lanes, all) = (self.ring.lanes(), self.ring.status().lanes);
+        let status = all[lane];
+        let records = |lane: usize| (LANE_WORDS + LANE * lanes).next_multiple_of(4096) + lane * CAPACITY;
+        let at = |position: u64| self.body(records(lane) + position as usize % CAPACITY);
         // SAFETY: words of the mapping; nobody else is at work.
         unsafe {
             assert_eq!(*self.body(words + TAIL) & !1, status.write_index, "as ring::mpsc::lanes says");
@@ -326,10 +375,13 @@ impl Lanes {
                 Damage::EndlessPadding => *next |= 0xffff_ffff,
                 Damage::NoNumber => with_length(next, 7),
                 Damage::Payload => *next.add(2) ^= 1,
+                // They are where the lanes begin.
+                Damage::Numbers => (0..lanes).for_each(|lane| *self.body(records(lane) + 8) = 7),
                 Damage::Second if self.role == PRODUCER => *index += 4,
                 Damage::Second => with_length(at(status.write_index - 40), 200),
                 Damage::Seats | Damage::SeatsOfEmpty => {
-                    for seat in [CONSUMER_SEAT, LANE_WORDS[0] + PRODUCER_SEAT, LANE_WORDS[1] + PRODUCER_SEAT] {
+                    let seats = (0..lanes).map(|lane| LANE_WORDS + lane * LANE + PRODUCER_SEAT);
+                    for seat in seats.chain([CONSUMER_SEAT]) {
                         *self.body(seat) = 1 << 32 | 1 << 29 | 77;
                     }
                 }
@@ -358,9 +410,9 @@ impl Lanes {
             // It is all of them, in this state.
             let mut mine = self.producer(&victim.me);
             let lane = mine.lane();
-            let (mut other, mut consumer) = (self.producer(&victim.me), self.consumer(&victim.me));
-            self.bring(&mut mine, &mut other, &mut consumer, facts);
-            drop(other);
+            let (mut others, mut consumer) = (self.others(&victim.me), self.consumer(&victim.me));
+            self.bring(&mut mine, &mut others, &mut consumer, facts);
+            drop(others);
             if self.role == PRODUCER {
                 drop(consumer);
                 victim.producer = Some(mine);
@@ -374,7 +426,7 @@ impl Lanes {
         } else if self.role == PRODUCER {
             victim.producer = Some(self.producer(&victim.me));
         } else {
-            [MINE, OTHERS].iter().for_each(|&whose| records(facts, whose).next_reader());
+            WHOSE.iter().for_each(|&whose| records(facts, whose).next_reader());
             victim.consumer = Some(self.consumer(&victim.me));
         }
         facts.word(HOLDS).set(if self.opens.is_some() { 0 } else { self.role });
@@ -399,16 +451,17 @@ impl Subject for Lanes {
         if self.opens.is_some() || self.other != Other::Gone {
             let all = || {
                 let me = brief(self.ring.attach().expect("a free slot"));
-                let (mut mine, mut other) = (self.producer(&me), self.producer(&me));
+                let (mut mine, mut others) = (self.producer(&me), self.others(&me));
                 let mut consumer = self.consumer(&me);
-                self.bring(&mut mine, &mut other, &mut consumer, facts);
+                self.bring(&mut mine, &mut others, &mut consumer, facts);
                 // The seat that the victim has, or opens, is free, unless all are taken.
                 let taken = self.opens == Some(Opens::Taken);
-                let mine = (taken || self.opens.is_some() && self.role == CONSUMER).then_some(mine);
-                let other = (self.role == CONSUMER || self.opens.is_some()).then_some(other);
+                let alone = others.is_empty() && self.opens.is_none() && self.role == CONSUMER;
+                let mine = (taken || alone || self.opens.is_some() && self.role == CONSUMER).then_some(mine);
+                let others = (self.role == CONSUMER || self.opens.is_some()).then_some(others);
                 let dies = self.other == Other::Dead && self.opens.is_some();
                 let consumer = (taken || dies || self.role == PRODUCER).then_some(consumer);
-                (me, mine, other, consumer)
+                (me, mine, others, consumer)
             };
             match self.other {
                 Other::Gone => drop(all()),
@@ -485,7 +538,7 @@ impl Subject for Lanes {
             let _ = consumer.try_pop(&mut Vec::new());
             return Ok(());
         }
-        let of = [MINE, OTHERS].map(|whose| records(facts, whose));
+        let of = WHOSE.map(|whose| records(facts, whose));
         of.iter().for_each(Records::next_reader);
         while pop(consumer, facts)? {}
         for records in &of {

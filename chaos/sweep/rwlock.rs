@@ -393,7 +393,7 @@ pub fn cases(all: &mut Vec<Case>) {
         Written,
     };
     // Operation, in which states, what the victim has already.
-    const ROWS: [(&str, Operation, &[Is], Has); 15] = [
+    const ROWS: [(&str, Operation, &[Is], Has); 16] = [
         (
             "read",
             read,
@@ -401,6 +401,7 @@ pub fn cases(all: &mut Vec<Case>) {
             Nothing,
         ),
         ("read_twice", read, &[Free], Share),
+        ("read_as_writer", read, &[Free], All),
         (
             "try_read",
             try_read,
@@ -443,7 +444,7 @@ pub fn cases(all: &mut Vec<Case>) {
     for (name, operation, states, has) in ROWS {
         let address = operation as *const () as usize;
         for &is in states {
-            let plain = has == Nothing || name.ends_with("_twice");
+            let plain = !name.starts_with("unlock");
             for waited in [false, true].into_iter().take(if plain { 1 } else { 2 }) {
                 let title = format!("rwlock.{name}.{}{}", state(is), if waited { "_waited_for" } else { "" });
                 let case = Case::new(title, address, move || Shared::new(is, has, waited, operation));

@@ -5,7 +5,7 @@ use super::Damage::*;
 use super::Is::{self, *};
 use super::Other::{self, *};
 use super::{
-    CAPACITY, CONSUMER, HOLDS, Lanes, MINE, OTHERS, Opens, Operation, PRODUCER, Victim, kind, payload, records,
+    CAPACITY, CONSUMER, HOLDS, Lanes, MINE, Opens, Operation, PRODUCER, Victim, WHOSE, kind, payload, records,
 };
 use ownerdead::harness::kill::Facts;
 use ownerdead::ring::mpsc::lanes::{Config, Opened};
@@ -41,10 +41,10 @@ macro_rules! pushes {
 /// One record, by `pop`; there may be none.
 macro_rules! pops {
     ($victim:ident, $facts:ident, |$consumer:ident, $bytes:ident| $pop:expr) => {{
-        [MINE, OTHERS].iter().for_each(|&whose| records($facts, whose).read_unseen());
+        WHOSE.iter().for_each(|&whose| records($facts, whose).read_unseen());
         let ($consumer, $bytes) = (seated(&mut $victim.consumer), &mut $victim.bytes);
         if let Ok(kind) = $pop {
-            records($facts, u64::from(kind >> 16) & 1).committed(u64::from(kind & 0xffff));
+            records($facts, u64::from(kind >> 16) % 3).committed(u64::from(kind & 0xffff));
         }
     }};
 }
@@ -60,6 +60,7 @@ operations! {
         pushes!(victim, facts, |producer, kind, bytes| producer.reserve(kind, bytes.len()).and_then(|mut reservation| {
             reservation.write(0, &bytes[..5]);
             reservation.write(5, &bytes[5..]);
+            reservation.write(usize::MAX, &bytes[..1]);
             reservation.commit()
         }))
     }
@@ -105,21 +106,25 @@ operations! {
     }
     peek_and_drop(_s, victim, _facts) { let _ = seated(&mut victim.consumer).peek().map(|peek| peek.len()); }
     pop_batch(subject, victim, facts) {
-        let of = [MINE, OTHERS].map(|whose| records(facts, whose));
+        let of = WHOSE.map(|whose| records(facts, whose));
         of.iter().for_each(|records| records.may_be_read.set(records.ended.get()));
-        let mut kinds = [None; 2];
+        let mut kinds = [None; 6];
         let mut count = 0;
-        let most = if subject.is == NoBatch { 0 } else { 2 };
+        let most = match subject.is {
+            NoBatch => 0,
+            Three | Known | Turned | Damaged(Numbers) => kinds.len(),
+            _ => 2,
+        };
         let _ = seated(&mut victim.consumer).pop_batch(most, |kind, _| {
             kinds[count] = Some(kind);
             count += 1;
         });
         for kind in kinds.into_iter().flatten() {
-            of[(kind >> 16) as usize & 1].committed(u64::from(kind & 0xffff));
+            of[(kind >> 16) as usize % 3].committed(u64::from(kind & 0xffff));
         }
     }
     discard(_s, victim, facts) {
-        let of = [MINE, OTHERS].map(|whose| records(facts, whose));
+        let of = WHOSE.map(|whose| records(facts, whose));
         of.iter().for_each(|records| records.may_be_read.set(records.ended.get()));
         if seated(&mut victim.consumer).discard().is_ok() {
             of.iter().for_each(|records| records.committed(records.ended.get()));
@@ -170,6 +175,10 @@ const POPS: &[(Is, Other)] = &[
     (Full, Gone),
     (Empty, Gone),
     (PushedSince, Gone),
+    (Last, Gone),
+    (Three, Gone),
+    (Known, Gone),
+    (Turned, Gone),
     (Slept, Gone),
     (Long, Gone),
     (Damaged(WentBack), Gone),
@@ -180,6 +189,7 @@ const POPS: &[(Is, Other)] = &[
     (Damaged(EndlessPadding), Gone),
     (Damaged(NoNumber), Gone),
     (Damaged(Payload), Gone),
+    (Damaged(Numbers), Gone),
 ];
 const POPS_THAT_WAIT: &[(Is, Other)] = &[
     (Warm, Gone),
@@ -240,7 +250,13 @@ pub fn cases(all: &mut Vec<Case>) {
             all.push(if first { case } else { case.first_deaths_alone().few_planted() });
         };
         for &(is, other) in states {
-            add(is, other, plain, "");
+            let config = match is {
+                Three | Known | Turned => Config::new(3, CAPACITY),
+                // A checksum would tell.
+                Damaged(Numbers) => Config::new(3, CAPACITY).checksum(false),
+                _ => plain,
+            };
+            add(is, other, config, "");
         }
         if WIPES.contains(&name) {
             add(Warm, Gone, plain.wipe(true), "_wiped");
@@ -256,13 +272,21 @@ pub fn cases(all: &mut Vec<Case>) {
         // A sleep on more words than need no memory, and on fewer.
         let (sleeps, waited_for): (&[(Is, Other)], _) = match name {
             "push_timeout" => (&[(Full, Gone), (Full, Stands)], (Full, Dead)),
-            "pop_timeout" => (&[(Empty, Gone), (Empty, Stands)], (Empty, Dead)),
-            "wait_consumer" | "wait_producer" => (&[], (Warm, Stands)),
+            "pop_timeout" => (&[(Empty, Gone), (Empty, Stands), (Empty, Dead)], (Empty, Dead)),
+            "wait_consumer" => (&[], (Warm, Stands)),
+            "wait_producer" => (&[(Warm, Gone), (Warm, Stands)], (Warm, Stands)),
             _ => (&[], (Warm, Gone)),
         };
         for &(is, other) in sleeps {
-            add(is, other, plain, "");
+            if !states.contains(&(is, other)) {
+                add(is, other, plain, "");
+            }
             add(is, other, Config::new(8, CAPACITY), "_many");
+            // The consumer looks at all lanes: at one, and at an odd number of them.
+            if role == CONSUMER {
+                add(is, other, Config::new(1, CAPACITY), "_one_lane");
+                add(is, other, Config::new(3, CAPACITY), "_three_lanes");
+            }
         }
         if name.contains("timeout") || name.starts_with("wait") {
             for (timeout, how) in [(None, "_without_end"), (Some(Duration::MAX), "_centuries")] {
@@ -297,9 +321,19 @@ fn opened(all: &mut Vec<Case>) {
             add(Opens::Free, Warm, other, plain.wipe(true), "_wiped");
         }
         add(Opens::Taken, Warm, Stands, plain, "");
+        if role == PRODUCER {
+            for other in [Gone, Stands, Dead] {
+                add(Opens::Free, Warm, other, Config::new(8, CAPACITY), "_many");
+            }
+            add(Opens::Taken, Warm, Stands, Config::new(1, CAPACITY), "_one_lane");
+        }
         add(Opens::Foreign, Warm, Gone, plain, "");
         for damage in [Odd, TooFar, Apart, Seats] {
             add(Opens::Free, Damaged(damage), Dead, plain, "");
+            // Of two lanes that a producer can have, that of a dead one comes first: here there is none, and the damaged one is it.
+            if role == PRODUCER {
+                add(Opens::Free, Damaged(damage), Gone, plain, "");
+            }
         }
         let forked = move || made(Opens::Free, Warm, Gone, plain).inherited();
         all.push(Case::new(format!("lanes.{name}.forked"), address, forked).first_deaths_alone().few_planted());
