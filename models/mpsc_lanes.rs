@@ -524,7 +524,7 @@ fn a_dead_consumers_records_are_delivered_again_if_it_had_not_committed_them() {
 #[test]
 fn a_reservation_is_seen_whole_or_not_at_all() {
     Sweep::new("lanes_reserve").victims(&["p"]).preemptions(2, 1).runs(8_000).run(|world| {
-        let ring = Ring::private(&Config::new(1, 128), 2);
+        let ring = Ring::private(&Config::new(1, 128).checksum(false), 2);
         let oracle = Rc::new(Oracle::default());
         let (open, o) = (ring.clone(), Rc::clone(&oracle));
         world.process_after(
