@@ -6,8 +6,8 @@
 # does a reason for a call that is reached, or gone.
 #
 #   ci/crash-points.sh [loom|shuttle]     loom by default
-#   ci/crash-points.sh --sites FILE       runs nothing: goes by what all loom models have written (OWNERDEAD_SITES), as
-#                                         ci/orderings.sh leaves it in target/orderings/all
+#   ci/crash-points.sh --sites FILE       runs nothing: goes by what all loom models have written, as
+#                                         OWNERDEAD_SITES=FILE cargo ownerdead check does, and ci/orderings.sh in target/orderings/all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 model=${1:-loom} given=
@@ -42,7 +42,7 @@ find src/ring src/lock src/cell src/owner -name '*.rs' ! -name image.rs ! -name 
 (($(wc -l <"$work/calls"))) || { echo "crash-points: FAILED: no call found in the source"; exit 1; }
 
 if [[ -n $given ]]; then
-    cp -- "$given" "$work/sites" || { echo 'crash-points: FAILED: no such file: let ci/orderings.sh write it first'; exit 1; }
+    cp -- "$given" "$work/sites" || { echo 'crash-points: FAILED: no such file: see --help, which names who writes it'; exit 1; }
 else
     OWNERDEAD_SITES=$work/sites RUSTFLAGS="${RUSTFLAGS:-} --cfg $model" CARGO_TARGET_DIR=$CARGO_TARGET_DIR/$model \
         cargo test -q --release --tests >"$work/log" 2>&1 ||
