@@ -295,15 +295,23 @@ fn pop_for_ever(ring: &Ring, stamps: &Stamps, streams: Streams) {
             }
             Err(TryPopError::Empty) => {
                 // Whose record comes, and is committed as read before it is looked at, is not known.
+                let before: [u64; STREAMS] = std::array::from_fn(|stream| streams.records(stream).may_be_read.get());
                 reader.all(Records::read_unseen);
                 let popped = consumer.pop(&mut bytes);
-                reader.all(|records| records.may_be_read.set(records.read.get()));
+                let mut came = None;
+                if let Ok(kind) = popped {
+                    let record = reader.judge(kind, true, &bytes);
+                    streams.records(record.stream).committed(record.number);
+                    stamps.ended.add(1);
+                    came = Some(record.stream);
+                }
+                // Not before it was looked at: should this one die in between, it has been read unseen. And not further back than it was:
+                // a reader before this one may have died so.
+                for stream in (0..STREAMS).filter(|stream| came != Some(*stream)) {
+                    streams.records(stream).may_be_read.set(before[stream]);
+                }
                 match popped {
-                    Ok(kind) => {
-                        let record = reader.judge(kind, true, &bytes);
-                        streams.records(record.stream).committed(record.number);
-                        stamps.ended.add(1);
-                    }
+                    Ok(_) => {}
                     Err(PopError::ProducerDied) if consumer.wait_producer(None).is_ok() => {}
                     Err(_) => return stamps.complain(2, 3, 0),
                 }

@@ -7,6 +7,7 @@ mod cell;
 mod futex_mutex;
 mod handles;
 mod inspect;
+mod interface;
 mod process;
 mod ring;
 mod robust_list;
