@@ -9,7 +9,9 @@
 use super::place::{Cells, Control, Geometry, store};
 use super::{Board, Corrupt, SeqLock, Snapshot, board, snapshot};
 use crate::data::Data;
-use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Place, Segment};
+use crate::segment::{
+    Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Place, Segment, from_segments,
+};
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -99,16 +101,7 @@ impl core::fmt::Display for CellError {
 
 impl std::error::Error for CellError {}
 
-macro_rules! from {
-    ($($error:ident => $variant:ident),+) => {$(
-        impl From<$error> for CellError {
-            fn from(error: $error) -> Self {
-                Self::$variant(error)
-            }
-        }
-    )+};
-}
-from!(OpenError => Open, CreateError => Create, OpenOrCreateError => OpenOrCreate, OutOfBody => Body, Corrupt => Corrupt);
+from_segments!(CellError, Corrupt => Corrupt);
 
 /// What the body begins with.
 fn config_words<T: Data>(geometry: &Geometry) -> [u64; 5] {

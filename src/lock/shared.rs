@@ -11,7 +11,9 @@ use super::futex::FutexMutex;
 use super::robust::RobustMutex;
 use super::rwlock::RwLock;
 use crate::data::Data;
-use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Place, Segment};
+use crate::segment::{
+    Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Place, Segment, from_segments,
+};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::cell::SharedCell;
@@ -69,26 +71,7 @@ impl core::fmt::Display for SharedError {
 
 impl std::error::Error for SharedError {}
 
-impl From<OpenError> for SharedError {
-    fn from(error: OpenError) -> Self {
-        Self::Open(error)
-    }
-}
-impl From<CreateError> for SharedError {
-    fn from(error: CreateError) -> Self {
-        Self::Create(error)
-    }
-}
-impl From<OpenOrCreateError> for SharedError {
-    fn from(error: OpenOrCreateError) -> Self {
-        Self::OpenOrCreate(error)
-    }
-}
-impl From<OutOfBody> for SharedError {
-    fn from(error: OutOfBody) -> Self {
-        Self::Body(error)
-    }
-}
+from_segments!(SharedError);
 
 /// What the segment says of the guarded type: three words.
 fn type_words<T: Data>() -> [(&'static str, u64); 3] {

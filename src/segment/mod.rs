@@ -22,6 +22,7 @@ pub(crate) mod image;
 mod mapping;
 mod posix;
 
+pub(crate) use error::from_segments;
 pub use error::{BadName, CreateError, OpenError, OpenOrCreateError, OutOfBody, UnlinkError};
 pub use format::Kind;
 

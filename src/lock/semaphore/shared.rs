@@ -7,7 +7,9 @@
 //! ```
 
 use super::{MAX_PERMITS, Semaphore};
-use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Segment};
+use crate::segment::{
+    Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Segment, from_segments,
+};
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -61,26 +63,7 @@ impl core::fmt::Display for SemaphoreError {
 
 impl std::error::Error for SemaphoreError {}
 
-impl From<OpenError> for SemaphoreError {
-    fn from(error: OpenError) -> Self {
-        Self::Open(error)
-    }
-}
-impl From<CreateError> for SemaphoreError {
-    fn from(error: CreateError) -> Self {
-        Self::Create(error)
-    }
-}
-impl From<OpenOrCreateError> for SemaphoreError {
-    fn from(error: OpenOrCreateError) -> Self {
-        Self::OpenOrCreate(error)
-    }
-}
-impl From<OutOfBody> for SemaphoreError {
-    fn from(error: OutOfBody) -> Self {
-        Self::Body(error)
-    }
-}
+from_segments!(SemaphoreError);
 
 /// Bytes of the body of a segment with so many permits.
 fn body_len(permits: usize) -> Result<usize, SemaphoreError> {
