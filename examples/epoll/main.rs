@@ -26,6 +26,7 @@ mod real {
         let mut producer = ring.producer(&me)?.into_inner();
         for number in 0u32.. {
             producer.push(number, &number.to_le_bytes())?;
+            // So that there is something to wait for.
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(())
