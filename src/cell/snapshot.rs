@@ -56,7 +56,7 @@ use crate::sync::thread;
 use core::time::Duration;
 
 /// In the sequence: somebody may sleep on it. The number is what stands above it.
-pub(super) const SLEEPER: u64 = 1;
+pub(super) use crate::owner::SLEEPER;
 /// No number gets so far in centuries.
 pub(super) const FARTHEST: u64 = 1 << 62;
 /// Attempts of a read. Each one that fails means that the writer has gone round all buffers meanwhile.

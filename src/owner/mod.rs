@@ -27,6 +27,7 @@ mod attachment;
 mod image;
 mod right;
 mod seat;
+mod seat_wait;
 mod table;
 mod wait;
 
@@ -39,5 +40,8 @@ pub use right::{Holder, MAX_SLOTS, Right};
 #[cfg(not(model))]
 pub(crate) use seat::generation;
 pub use seat::{Opened, SeatFound, SeatState, SeatWords, Taken};
+pub(crate) use seat_wait::{AtSeat, SLEEPER, Stop, ask};
 pub use table::{Counts, Slot, Table};
-pub(crate) use wait::{Interrupt, finish_waiting, sleep_on_holder, sleep_on_holders};
+#[cfg(not(model))]
+pub(crate) use wait::Interrupt;
+pub(crate) use wait::{finish_waiting, sleep_on_holder, sleep_on_holders};

@@ -31,7 +31,7 @@ pub enum SeatState {
 }
 
 /// What a seat's word said, for one who waits on it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeatFound {
     /// Whose it was.
     pub state: SeatState,

@@ -14,8 +14,8 @@
 pub(crate) const GRANULE: u64 = 8;
 /// The length of a padding record: it fills the ring up to its end.
 pub(crate) const PADDING: u32 = u32::MAX;
-/// Set in an index word by the peer that sleeps until it moves; whoever moves it takes the bit with it, and wakes.
-pub(crate) const SLEEPER: u64 = 1;
+/// In an index word.
+pub(crate) use crate::owner::SLEEPER;
 
 /// What a ring looks like. Validated once, then private.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

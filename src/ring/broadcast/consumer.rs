@@ -102,7 +102,7 @@ impl Consumer {
                 Err(error) => return Err(refused(error)),
             }
             until_committed(&self.ring, &self.me, word(self.tail), deadline).map_err(|stop| match stop {
-                Stop::WriterDied => PopTimeoutError::ProducerDied,
+                Stop::HolderDied => PopTimeoutError::ProducerDied,
                 Stop::TimedOut => PopTimeoutError::TimedOut,
                 Stop::Corrupt(corrupt) => PopTimeoutError::Corrupt(corrupt),
             })?;

@@ -120,7 +120,7 @@ impl Producer {
             // Nobody holds it up, and yet there is no room: an empty ring has room for every record that it takes.
             let Some((place, seen)) = self.limits.slowest else { unreachable!("a full ring has a slowest reader") };
             until_read(&self.ring, &self.me, &self.ring.places[place], seen, deadline).map_err(|stop| match stop {
-                Stop::WriterDied => unreachable!("the writer waits for a reader"),
+                Stop::HolderDied => unreachable!("a dead reader is not waited for"),
                 Stop::TimedOut => PushTimeoutError::TimedOut,
                 Stop::Corrupt(corrupt) => PushTimeoutError::Corrupt(corrupt),
             })?;

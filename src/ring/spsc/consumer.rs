@@ -225,7 +225,7 @@ impl Consumer {
                 deadline,
             )
             .map_err(|stop| match stop {
-                Stop::PeerDied => PopTimeoutError::ProducerDied,
+                Stop::HolderDied => PopTimeoutError::ProducerDied,
                 Stop::TimedOut => PopTimeoutError::TimedOut,
                 Stop::Corrupt(corrupt) => PopTimeoutError::Corrupt(corrupt),
             })?;

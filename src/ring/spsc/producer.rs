@@ -96,7 +96,7 @@ impl Producer {
     pub(in crate::ring) fn until_room(&self, deadline: Option<Duration>) -> Result<(), PushTimeoutError> {
         until_moved(&self.ring, &self.me, &self.ring.control.head, Role::Consumer, self.head, deadline).map_err(
             |stop| match stop {
-                Stop::PeerDied => PushTimeoutError::ConsumerDied,
+                Stop::HolderDied => PushTimeoutError::ConsumerDied,
                 Stop::TimedOut => PushTimeoutError::TimedOut,
                 Stop::Corrupt(corrupt) => PushTimeoutError::Corrupt(corrupt),
             },

@@ -146,7 +146,7 @@ impl Consumer {
                 Err(error) => return Err(pop_refused(error)),
             }
             until_some(&self.ring, &self.me, &self.lanes, deadline).map_err(|stop| match stop {
-                Stop::PeerDied => PopTimeoutError::ProducerDied,
+                Stop::HolderDied => PopTimeoutError::ProducerDied,
                 Stop::TimedOut => PopTimeoutError::TimedOut,
                 Stop::Corrupt(corrupt) => PopTimeoutError::Corrupt(corrupt),
             })?;

@@ -15,7 +15,7 @@
 
 use super::consumer::Lane;
 use super::{Ring, WaitPeerError};
-use crate::owner::{Attachment, Holder, SeatFound, SeatState, finish_waiting, sleep_on_holder};
+use crate::owner::{Attachment, Holder, SeatFound, SeatState, ask, finish_waiting, sleep_on_holder};
 use crate::ring::record::SLEEPER;
 pub(super) use crate::ring::spsc::wait::Stop;
 use crate::ring::spsc::{Role, corrupt_seat};
@@ -29,7 +29,7 @@ pub(super) fn until_some(ring: &Ring, me: &Attachment, lanes: &[Lane], deadline:
     let mut slept = false;
     me.spin(deadline, || lanes.iter().all(is_empty) && may_come(ring, me));
     let result = loop {
-        if !lanes.iter().all(asked) {
+        if !lanes.iter().all(|lane| ask(index(lane), lane.reader.tail)) {
             break Ok(());
         }
         slept = true;
@@ -91,14 +91,6 @@ fn seat(lane: &crate::ring::spsc::Ring, me: &Attachment) -> SeatState {
     lane.seat(Role::Producer).look(me).state
 }
 
-/// Asks the lane's producer for a wake; whether the index is still what it was when the lane was found empty.
-fn asked(lane: &Lane) -> bool {
-    let seen = lane.reader.tail;
-    // Relaxed: it only asks for a wake. The caller reads the index again, with Acquire.
-    let asked = index(lane).compare_exchange(seen, seen | SLEEPER, Relaxed, Relaxed);
-    asked.is_ok() || asked == Err(seen | SLEEPER)
-}
-
 /// One sleep, as the seats are now.
 fn sleep(ring: &Ring, me: &Attachment, lanes: &[Lane], deadline: Option<Duration>) -> Result<(), Stop> {
     let found = look(ring, me).map_err(|right| Stop::Corrupt(corrupt_seat(right)))?;
@@ -113,7 +105,7 @@ fn sleep(ring: &Ring, me: &Attachment, lanes: &[Lane], deadline: Option<Duration
         // That nobody lives is what two looks agree on: in one alone the living can come behind it and go before it.
         let again = look(ring, me).map_err(|right| Stop::Corrupt(corrupt_seat(right)))?;
         let same = found.iter().zip(&again).all(|(one, other)| one.state == other.state);
-        return if same { Err(Stop::PeerDied) } else { Ok(()) };
+        return if same { Err(Stop::HolderDied) } else { Ok(()) };
     }
     words.extend(rights(ring, &found));
     if wait_any(&words, 0, deadline) == Woken::TimedOut { Err(Stop::TimedOut) } else { Ok(()) }
