@@ -1,7 +1,7 @@
 //! `futex_waitv(2)` and `futex(2)`, shared between processes.
 
 use crate::sync::futex::{FEW_WAITS, LOOK_AGAIN, MAX_WAITS, Wait, Woken, Word};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
 /// `struct futex_waitv` of the kernel's ABI.
@@ -23,6 +23,13 @@ const SINGLE_BOUND: Duration = Duration::from_millis(1);
 /// The kernel has no `futex_waitv` (before 5.16), or a filter refuses it. Relaxed: a hint that each thread may find out for
 /// itself; it publishes nothing.
 static NO_WAITV: AtomicBool = AtomicBool::new(false);
+
+/// How long a sleep lasts at most, in nanoseconds. Relaxed: a setting, which publishes nothing.
+static LOOK_AGAIN_NS: AtomicU64 = AtomicU64::new(LOOK_AGAIN.as_nanos() as u64);
+
+pub(in crate::sync) fn look_again_after(bound: Duration) {
+    LOOK_AGAIN_NS.store(u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
 
 fn address(word: Word<'_>) -> *const u32 {
     match word {
@@ -54,12 +61,17 @@ pub(in crate::sync) fn wait_any(waits: &[Wait<'_>], primary: usize, deadline: Op
     }
 }
 
+fn look_again() -> Duration {
+    Duration::from_nanos(LOOK_AGAIN_NS.load(Ordering::Relaxed))
+}
+
 fn bounded(now: Duration, bound: Duration, deadline: Option<Duration>) -> Duration {
-    deadline.map_or(now + bound, |deadline| deadline.min(now + bound))
+    let until = now.saturating_add(bound);
+    deadline.map_or(until, |deadline| deadline.min(until))
 }
 
 fn wait_several(waits: &[Wait<'_>], primary: usize, now: Duration, deadline: Option<Duration>) -> Woken {
-    match waitv(waits, Some(bounded(now, LOOK_AGAIN, deadline))) {
+    match waitv(waits, Some(bounded(now, look_again(), deadline))) {
         Ok(index) => Woken::By(index),
         Err(libc::ENOSYS | libc::EPERM) => {
             NO_WAITV.store(true, Ordering::Relaxed);
