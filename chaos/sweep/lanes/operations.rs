@@ -24,6 +24,13 @@ fn seated<T>(seat: &mut Option<T>) -> &mut T {
     seat.as_mut().expect("the seat that the operation is of")
 }
 
+/// What is done with a record of a batch. Not inlined: the compiler would unroll the loop around it as often as there is room.
+#[inline(never)]
+fn note(kinds: &mut [Option<u32>], count: &mut usize, kind: u32) {
+    kinds[*count] = Some(kind);
+    *count += 1;
+}
+
 /// One record, by `push`; it may be refused.
 macro_rules! pushes {
     ($victim:ident, $facts:ident, |$producer:ident, $kind:ident, $bytes:ident| $push:expr) => {{
@@ -108,17 +115,13 @@ operations! {
     pop_batch(subject, victim, facts) {
         let of = WHOSE.map(|whose| records(facts, whose));
         of.iter().for_each(|records| records.may_be_read.set(records.ended.get()));
-        let mut kinds = [None; 6];
-        let mut count = 0;
+        let (mut kinds, mut count) = ([None; 6], 0);
         let most = match subject.is {
             NoBatch => 0,
             Three | Known | Turned | Damaged(Numbers) => kinds.len(),
             _ => 2,
         };
-        let _ = seated(&mut victim.consumer).pop_batch(most, |kind, _| {
-            kinds[count] = Some(kind);
-            count += 1;
-        });
+        let _ = seated(&mut victim.consumer).pop_batch(most, |kind, _| note(&mut kinds, &mut count, kind));
         for kind in kinds.into_iter().flatten() {
             of[(kind >> 16) as usize % 3].committed(u64::from(kind & 0xffff));
         }
