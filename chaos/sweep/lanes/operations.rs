@@ -115,8 +115,10 @@ operations! {
             Three | Known | Turned | Damaged(Numbers) => kinds.len(),
             _ => 2,
         };
+        // Where the compiler knows how many there can be, it may make code for each of them.
+        let (most, places) = std::hint::black_box((most, &mut kinds[..]));
         let _ = seated(&mut victim.consumer).pop_batch(most, |kind, _| {
-            kinds[count] = Some(kind);
+            places[count] = Some(kind);
             count += 1;
         });
         for kind in kinds.into_iter().flatten() {
