@@ -1,88 +1,96 @@
-//! The broadcast ring: its writer, or a reader, dies in each of its operations.
+//! The broadcast ring: its writer, or a reader, dies in each of its operations, beside others that stand still, or are dead.
 //!
 //! What a reader sees of records that were half written is what the models and the chaos scenario look at; here it is whether the
 //! next ones can go on, from where, and what they are told.
 
-use super::case::{Case, FactsOf, brief};
+mod operations;
+mod states;
+
+pub use operations::cases;
+
+pub use states::{Damage, Is, Opens, Other};
+
+use super::case::{FactsOf, Handles, brief};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::owner::{Attachment, SeatState};
-use ownerdead::ring::broadcast::{Config, Consumer, Opened, Producer, Ring, TryPopError};
+use ownerdead::ring::broadcast::{
+    Config, Consumer, Mode, Opened, Producer, Ring, SeatError, TryPopError, TryPushError,
+};
 use ownerdead::segment::Options;
+use std::cell::RefCell;
 use std::time::Duration;
 
 const CAPACITY: usize = 256;
-const PLACES: usize = 2;
+const ENTRIES: u64 = 8;
+const READERS: usize = 2;
 const LENGTH: usize = 24;
+const ODD_LENGTH: usize = 21;
+const AS_LONG_AS_CAN_BE: usize = CAPACITY / 2 - 16;
+const TOO_LONG: usize = 128;
 /// For those who are to wait in vain: by the clock of a sweep they go to sleep once.
 const SHORT: Duration = Duration::from_micros(1500);
+/// Where nobody can sleep, they look again as often.
+const LONGER: Duration = Duration::from_micros(4500);
 
+const SLOTS: u32 = 6;
 /// Words of the facts: records begun and ended.
 const FACTS: FactsOf<2> = FactsOf([0, 1]);
 /// The victim has the writer's seat for sure, or a reader's place.
 const HOLDS: usize = 2;
 const WRITER: u64 = 1;
 const READER: u64 = 2;
+/// The victim's operation was not refused.
+const DONE: usize = 3;
 
-/// What the ring is like when the operation begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Is {
-    /// As it was made.
-    Fresh,
-    /// Some records are in it, and some were read.
-    Warm,
-    /// The next record does not fit before the end.
-    AtTheEnd,
-    /// The reader, which has read nothing, holds the writer up; in a lossy ring it is lapped.
-    Behind,
-    /// All was read.
-    Empty,
-    /// The other side has slept.
-    Slept,
-    /// The seat, or one place, is a dead one's.
-    Dead,
-    /// The seat, or all places, are of those who stand still.
-    Taken,
-}
+pub type Operation = fn(&Broadcast, &mut Victim, &Facts);
 
-type Operation = fn(&Broadcast, &mut Victim, &Facts);
-
-struct Broadcast {
-    ring: Ring,
+pub struct Broadcast {
+    pub ring: Ring,
     memory: Memory,
     lossless: bool,
+    role: u64,
     is: Is,
-    holds: u64,
+    other: Other,
+    opens: Option<Opens>,
+    handles: Handles,
+    timeout: Option<Duration>,
+    inherited: RefCell<Option<Victim>>,
     operation: Operation,
 }
 
-struct Victim {
-    me: Attachment,
-    writer: Option<Producer>,
-    reader: Option<Consumer>,
-    bytes: Vec<u8>,
+pub struct Victim {
+    pub me: Attachment,
+    pub writer: Option<Producer>,
+    pub reader: Option<Consumer>,
+    /// Another reader, that has read all.
+    fast: Option<Consumer>,
+    pub bytes: Vec<u8>,
+    pub payload: ([u8; TOO_LONG], usize),
+    pub timeout: Option<Duration>,
 }
 
-struct Survivor {
+pub struct Survivor {
     me: Attachment,
     writer: Option<Producer>,
     readers: Vec<Consumer>,
 }
 
-fn payload(number: u64) -> [u8; LENGTH] {
-    [number as u8; LENGTH]
+/// Payload of a record by its number; all records of these take as much.
+fn payload(number: u64) -> Vec<u8> {
+    vec![number as u8; if number % 4 == 1 { ODD_LENGTH } else { LENGTH }]
 }
 
 /// One record by `push`, as the facts see it.
-fn pushes<T, E>(
+pub fn pushes<T, E>(
     writer: &mut Producer,
     facts: &Facts,
-    push: impl FnOnce(&mut Producer, u32, &[u8]) -> Result<T, E>,
-) -> bool {
+    push: impl FnOnce(&mut Producer, u32) -> Result<T, E>,
+) -> Result<T, E> {
     let [begun, ended] = FACTS.words(facts);
     let number = writer.position();
     begun.set(number + 1);
-    let pushed = push(writer, number as u32, &payload(number)).is_ok();
-    if pushed {
+    let pushed = push(writer, number as u32);
+    if pushed.is_ok() {
         ended.set(number + 1)
     } else {
         begun.set(number)
@@ -90,18 +98,31 @@ fn pushes<T, E>(
     pushed
 }
 
-fn try_push(writer: &mut Producer, facts: &Facts) -> bool {
-    pushes(writer, facts, |writer, kind, bytes| writer.try_push(kind, bytes))
+fn try_push(writer: &mut Producer, facts: &Facts) -> Result<(), TryPushError> {
+    pushes(writer, facts, |writer, kind| writer.try_push(kind, &payload(kind.into())))
 }
 
 impl Broadcast {
-    fn new(lossless: bool, is: Is, holds: u64, operation: Operation) -> Self {
-        let config = if lossless { Config::lossless(CAPACITY, PLACES) } else { Config::lossy(CAPACITY, PLACES) };
-        let ring = Ring::memfd(&Options::new().slots(6), &config).expect("a ring");
+    pub fn new(config: Config, role: u64, is: Is, other: Other, operation: Operation) -> Self {
+        let ring = Ring::memfd(&Options::new().slots(SLOTS), &config).expect("a ring");
         let memory = Memory::of(ring.segment()).expect("its file, mapped");
+        let lossless = ring.status().mode == Mode::Lossless;
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
-        Self { ring, memory, lossless, is, holds, operation }
+        let (opens, handles, timeout, inherited) = (None, Handles::Own, Some(SHORT), RefCell::new(None));
+        Self { ring, memory, lossless, role, is, other, opens, handles, timeout, inherited, operation }
+    }
+
+    pub fn opening(self, opens: Opens) -> Self {
+        Self { opens: Some(opens), ..self }
+    }
+
+    pub fn inherited(self) -> Self {
+        Self { handles: Handles::Inherited, ..self }
+    }
+
+    pub fn waiting(self, timeout: Option<Duration>) -> Self {
+        Self { timeout, ..self }
     }
 
     fn writer(&self, me: &Attachment) -> Producer {
@@ -112,32 +133,112 @@ impl Broadcast {
         self.ring.consumer(me).expect("a place that is free").into_inner()
     }
 
-    /// Brings the ring into its state.
-    fn bring(&self, writer: &mut Producer, reader: &mut Consumer, facts: &Facts) {
-        let mut bytes = Vec::with_capacity(CAPACITY);
-        let mut both = |writer: &mut Producer| {
-            assert!(try_push(writer, facts), "room");
-            reader.try_pop(&mut bytes).expect("a record");
+    /// What the victim has when its operation begins.
+    fn seats(&self, facts: &Facts) -> Victim {
+        let me = match self.opens {
+            Some(Opens::Foreign) => {
+                let other = Ring::memfd(&Options::new().slots(1), &Config::lossy(CAPACITY, 1)).expect("a ring");
+                brief(other.attach().expect("a free slot"))
+            }
+            _ => brief(self.ring.attach().expect("a free slot")),
         };
-        match self.is {
-            Is::Fresh | Is::Dead | Is::Taken => {}
-            Is::Empty => both(writer),
-            Is::Warm => {
-                both(writer);
-                assert!(try_push(writer, facts), "room");
+        // In one state what is popped into has to grow.
+        let bytes = Vec::with_capacity(if self.is == Is::Warm { 0 } else { CAPACITY });
+        let len = match self.is {
+            Is::TooLarge => TOO_LONG,
+            Is::Long | Is::LongAtTheEnd => AS_LONG_AS_CAN_BE,
+            Is::Warm => ODD_LENGTH,
+            Is::NoPayload => 0,
+            _ => LENGTH,
+        };
+        let endless = self.is == Is::Damaged(Damage::Gates);
+        let (payload, timeout) = (([7; TOO_LONG], len), if endless { Some(LONGER) } else { self.timeout });
+        let mut victim = Victim { me, writer: None, reader: None, fast: None, bytes, payload, timeout };
+        if self.opens.is_none() {
+            let both = matches!(self.other, Other::Here | Other::Gone);
+            let has = |role| both || self.role == role;
+            victim.writer = has(WRITER).then(|| self.writer(&victim.me));
+            // The slow one takes its place last.
+            victim.fast = (self.is == Is::Two).then(|| self.reader(&victim.me));
+            victim.reader = has(READER).then(|| self.reader(&victim.me));
+            if let (Some(writer), Some(reader)) = (&mut victim.writer, &mut victim.reader) {
+                self.bring(writer, victim.fast.as_mut().unwrap_or(reader), facts);
             }
-            // A record takes 40 bytes: six fit before the end.
-            Is::AtTheEnd => (0..6).for_each(|_| both(writer)),
-            Is::Behind if self.lossless => while try_push(writer, facts) {},
-            Is::Behind => (0..9).for_each(|_| assert!(try_push(writer, facts), "a lossy ring has room")),
-            Is::Slept if self.holds == WRITER => {
-                reader.pop_timeout(&mut bytes, SHORT).expect_err("an empty ring");
-            }
-            Is::Slept => {
-                while try_push(writer, facts) {}
-                writer.push_timeout(0, &[0; LENGTH], SHORT).expect_err("a full ring");
+            match (self.other, self.role) {
+                (Other::Gone, WRITER) => victim.reader = None,
+                (Other::Gone, _) => victim.writer = None,
+                _ => {}
             }
         }
+        if let Is::Damaged(damage) = self.is {
+            self.damage(damage);
+        }
+        let holds = |held: bool, role| if held { role } else { 0 };
+        facts.word(HOLDS).set(holds(victim.writer.is_some(), WRITER) | holds(victim.reader.is_some(), READER));
+        victim
+    }
+
+    /// Whether the writer lives, whoever dies in the sweep, and how many readers do.
+    fn living(&self) -> (bool, usize) {
+        match (self.handles, self.opens, self.other) {
+            (Handles::Inherited, None, _) => (true, 1),
+            (_, Some(_), Other::Stands) => (true, READERS),
+            (_, None, Other::Stands) => (self.role == READER, usize::from(self.role == WRITER)),
+            _ => (false, 0),
+        }
+    }
+
+    /// Opens the writer's seat, unless one who lives has it; whether its holder had died.
+    fn take_over(&self, survivor: &mut Survivor, facts: &Facts) -> Result<bool, Finding> {
+        let (before, (lives, _)) = (self.ring.status().writer, self.living());
+        let dead = matches!(before.state, SeatState::Dead(_));
+        if lives != matches!(before.state, SeatState::Alive(_)) || facts.word(HOLDS).get() & WRITER != 0 && !dead {
+            return Err(Finding::lost(format!("the writer lives: {lives}, and its seat is {:?}", before.state)));
+        }
+        let opened = match self.ring.producer(&survivor.me) {
+            Ok(_) if lives => return Err(Finding::duplicated("the writer lives, and its seat was opened")),
+            Ok(opened) => opened,
+            Err(SeatError::Busy { .. }) if lives => return Ok(false),
+            Err(error) => return Err(Finding::stuck(format!("the writer's seat: {error}"))),
+        };
+        let told = opened.owner_died();
+        let writer = opened.into_inner();
+        if told != dead || writer.generation() != before.generation + u64::from(dead) {
+            return Err(Finding::other(format!("dead: {dead}, told: {told}, generation {}", writer.generation())));
+        }
+        let [begun, ended] = FACTS.words(facts);
+        if !(ended.get()..=begun.get()).contains(&writer.position()) {
+            return Err(Finding::lost(format!("{} records are committed", writer.position())));
+        }
+        survivor.writer = Some(writer);
+        Ok(told)
+    }
+
+    /// Takes all places, but for those of readers who live; how many were of the dead.
+    fn take_places(&self, survivor: &mut Survivor, facts: &Facts) -> Result<u64, Finding> {
+        let (places, (_, living)) = (self.ring.status().readers, self.living());
+        let count = |is: fn(&SeatState) -> bool| places.iter().filter(|place| is(&place.seat.state)).count();
+        let dead = count(|state| matches!(state, SeatState::Dead(_)));
+        let alive = count(|state| matches!(state, SeatState::Alive(_)));
+        if alive != living || facts.word(HOLDS).get() & READER != 0 && dead == 0 {
+            return Err(Finding::lost(format!("{living} readers live, and places are {places:?}")));
+        }
+        let mut told = 0;
+        for _ in alive..READERS {
+            let opened = self.ring.consumer(&survivor.me);
+            let opened = opened.map_err(|error| Finding::stuck(format!("a reader's place: {error}")))?;
+            told += usize::from(opened.owner_died());
+            survivor.readers.push(opened.into_inner());
+        }
+        if alive == READERS && self.ring.consumer(&survivor.me).is_ok() {
+            return Err(Finding::duplicated("readers that live have all places, and one was opened"));
+        }
+        let before: u64 = places.iter().map(|place| place.seat.generation).sum();
+        let after: u64 = self.ring.status().readers.iter().map(|place| place.seat.generation).sum();
+        if told != dead || after != before + dead as u64 {
+            return Err(Finding::other(format!("dead: {dead}, told: {told}, generations {before}, then {after}")));
+        }
+        Ok(dead as u64)
     }
 }
 
@@ -149,32 +250,30 @@ impl Subject for Broadcast {
         &self.memory
     }
 
-    fn prepare<'s>(&'s self, cast: &mut Cast<'s>, _: &Facts) {
-        let one = || {
+    fn prepare<'s>(&'s self, cast: &mut Cast<'s>, facts: &Facts) {
+        let others = || {
             let me = brief(self.ring.attach().expect("a free slot"));
-            let writer = self.writer(&me);
-            let readers = (0..PLACES).map(|_| self.reader(&me)).collect::<Vec<_>>();
-            (me, writer, readers)
+            let (mut writer, mut reader) = (self.writer(&me), self.reader(&me));
+            self.bring(&mut writer, &mut reader, facts);
+            let all = self.opens.is_some();
+            let more = (1..READERS).filter(|_| all).map(|_| self.reader(&me)).collect::<Vec<_>>();
+            // The seat that the victim has is free.
+            ((all || self.role == READER).then_some(writer), (all || self.role == WRITER).then_some(reader), more, me)
         };
-        match self.is {
-            Is::Dead => cast.dies(one),
-            Is::Taken => cast.stands(one),
-            _ => {}
+        match self.other {
+            Other::Stands => cast.stands(others),
+            Other::Dead => cast.dies(others),
+            Other::Gone if self.opens.is_some() => drop(others()),
+            Other::Gone | Other::Here => {}
+        }
+        if self.handles == Handles::Inherited {
+            self.inherited.replace(Some(self.seats(facts)));
+            facts.word(HOLDS).set(0);
         }
     }
 
     fn attach(&self, facts: &Facts) -> Victim {
-        let me = brief(self.ring.attach().expect("a free slot"));
-        let mut victim = Victim { me, writer: None, reader: None, bytes: Vec::with_capacity(CAPACITY) };
-        if matches!(self.is, Is::Dead | Is::Taken) {
-            return victim;
-        }
-        let (mut writer, mut reader) = (self.writer(&victim.me), self.reader(&victim.me));
-        self.bring(&mut writer, &mut reader, facts);
-        // Both stay: a full ring has a reader that lives.
-        (victim.writer, victim.reader) = (Some(writer), Some(reader));
-        facts.word(HOLDS).set(WRITER | READER);
-        victim
+        self.inherited.take().unwrap_or_else(|| self.seats(facts))
     }
 
     fn operation(&self, victim: &mut Victim, facts: &Facts) {
@@ -186,45 +285,47 @@ impl Subject for Broadcast {
     }
 
     fn recover(&self, survivor: &mut Survivor, facts: &Facts) -> Result<&'static str, Finding> {
-        if self.is == Is::Taken {
-            return match (self.ring.producer(&survivor.me), self.ring.consumer(&survivor.me)) {
-                (Err(_), Err(_)) => Ok("taken"),
-                _ => Err(Finding::duplicated("those who have the seats live, and one was opened")),
-            };
+        if matches!(self.is, Is::Damaged(_)) {
+            if facts.word(DONE).get() != 0 {
+                return Err(Finding::other("an operation went well, though the ring is damaged"));
+            }
+            // Whether it can be opened depends on the damage: it is to be said, and nobody is to wait or to crash.
+            survivor.writer = self.ring.producer(&survivor.me).ok().map(Opened::into_inner);
+            survivor.readers.extend(self.ring.consumer(&survivor.me).ok().map(Opened::into_inner));
+            return Ok("damaged");
         }
-        let before = self.ring.status().writer;
-        let dead = matches!(before.state, SeatState::Dead(_));
-        if facts.word(HOLDS).get() & WRITER != 0 && !dead {
-            return Err(Finding::lost(format!("the dead writer's seat is {:?}", before.state)));
-        }
-        let opened = self.ring.producer(&survivor.me).map_err(|error| Finding::stuck(error.to_string()))?;
-        let told = opened.owner_died();
-        let writer = opened.into_inner();
-        if told != dead || writer.generation() != before.generation + u64::from(dead) {
-            return Err(Finding::other(format!("dead: {dead}, told: {told}, generation {}", writer.generation())));
-        }
-        let [begun, ended] = FACTS.words(facts);
-        if !(ended.get()..=begun.get()).contains(&writer.position()) {
-            return Err(Finding::lost(format!("{} records are committed", writer.position())));
-        }
-        survivor.writer = Some(writer);
-        // All places: none is of one who lives.
-        for _ in 0..PLACES {
-            let reader = self.ring.consumer(&survivor.me).map_err(|error| Finding::stuck(error.to_string()))?;
-            survivor.readers.push(reader.into_inner());
-        }
-        Ok(if told { "writer died" } else { "no writer died" })
+        let writer = self.take_over(survivor, facts)?;
+        let readers = self.take_places(survivor, facts)?;
+        Ok(match (writer, readers > 0) {
+            (true, true) => "the writer and a reader died",
+            (true, false) => "the writer died",
+            (false, true) => "a reader died",
+            (false, false) => "nobody died",
+        })
     }
 
     fn judge(&self, survivor: &mut Survivor, facts: &Facts) -> Result<(), Finding> {
-        let Some(writer) = &mut survivor.writer else { return Ok(()) };
         let mut bytes = Vec::new();
+        let Survivor { writer, readers, .. } = survivor;
+        let Some(writer) = writer else { return Ok(()) };
+        if matches!(self.is, Is::Damaged(_)) {
+            let _ = writer.try_push(0, &[]);
+            readers.iter_mut().for_each(|reader| drop(reader.try_pop(&mut bytes)));
+            return Ok(());
+        }
+        // A reader that stands still has read nothing since.
+        let held_up = self.lossless && self.living().1 > 0;
         for _ in 0..8 {
             let number = writer.position();
-            if !try_push(writer, facts) {
-                return Err(Finding::stuck("a push after the recovery"));
+            match try_push(writer, facts) {
+                Ok(()) if held_up && self.is == Is::Behind => {
+                    return Err(Finding::lost("a record that a reader who lives had yet to read"));
+                }
+                Ok(()) => {}
+                Err(TryPushError::Full) if held_up => return Ok(()),
+                Err(error) => return Err(Finding::stuck(format!("a push after the recovery: {error}"))),
             }
-            for reader in &mut survivor.readers {
+            for reader in &mut *readers {
                 match reader.try_pop(&mut bytes) {
                     Ok(kind) if u64::from(kind) == number && bytes == payload(number) => {}
                     other => return Err(Finding::other(format!("record {number} after the recovery: {other:?}"))),
@@ -235,108 +336,5 @@ impl Subject for Broadcast {
             }
         }
         Ok(())
-    }
-}
-
-/// Defines operations: functions of their own, so that their instructions are.
-macro_rules! operations {
-    ($($name:ident($subject:ident, $victim:ident, $facts:ident) $body:block)+) => {$(
-        #[inline(never)]
-        fn $name($subject: &Broadcast, $victim: &mut Victim, $facts: &Facts) $body
-    )+};
-}
-
-fn writer(victim: &mut Victim) -> &mut Producer {
-    victim.writer.as_mut().expect("the writer's seat")
-}
-
-fn reader(victim: &mut Victim) -> &mut Consumer {
-    victim.reader.as_mut().expect("a reader's place")
-}
-
-operations! {
-    push(_s, victim, facts) { pushes(writer(victim), facts, |writer, kind, bytes| writer.try_push(kind, bytes)); }
-    push_timeout(_s, victim, facts) {
-        pushes(writer(victim), facts, |writer, kind, bytes| writer.push_timeout(kind, bytes, SHORT));
-    }
-    push_blocking(_s, victim, facts) { pushes(writer(victim), facts, |writer, kind, bytes| writer.push(kind, bytes)); }
-    reserve(_s, victim, facts) {
-        pushes(writer(victim), facts, |writer, kind, bytes| writer.reserve(kind, bytes.len()).and_then(|mut reservation| {
-            reservation.write(0, bytes);
-            reservation.commit()
-        }));
-    }
-    reserve_and_drop(_s, victim, _facts) { drop(writer(victim).reserve(1, LENGTH)); }
-    wait_consumer(_s, victim, _facts) { let _ = writer(victim).wait_consumer(Some(SHORT)); }
-    close_producer(_s, victim, facts) {
-        facts.word(HOLDS).set(READER);
-        victim.writer = None;
-    }
-    open_producer(subject, victim, _facts) { victim.writer = subject.ring.producer(&victim.me).map(Opened::into_inner).ok(); }
-    beats(_s, victim, _facts) {
-        writer(victim).beat();
-        reader(victim).beat();
-    }
-
-    pop(_s, victim, _facts) {
-        let mut bytes = core::mem::take(&mut victim.bytes);
-        let _ = reader(victim).try_pop(&mut bytes);
-        victim.bytes = bytes;
-    }
-    pop_timeout(_s, victim, _facts) {
-        let mut bytes = core::mem::take(&mut victim.bytes);
-        let _ = reader(victim).pop_timeout(&mut bytes, SHORT);
-        victim.bytes = bytes;
-    }
-    view(_s, victim, _facts) {
-        let mut bytes = core::mem::take(&mut victim.bytes);
-        if let Ok(view) = reader(victim).peek() {
-            let _ = (view.granule(0), view.copy_to(&mut bytes));
-            let _ = view.finish();
-        }
-        victim.bytes = bytes;
-    }
-    discard(_s, victim, _facts) { let _ = reader(victim).discard(); }
-    wait_producer(_s, victim, _facts) { let _ = reader(victim).wait_producer(Some(SHORT)); }
-    close_consumer(_s, victim, _facts) { victim.reader = None; }
-    open_consumer(subject, victim, _facts) { victim.reader = subject.ring.consumer(&victim.me).map(Opened::into_inner).ok(); }
-}
-
-/// An operation, of which side, and in which states.
-struct Row(&'static str, Operation, u64, &'static [Is]);
-
-pub fn cases(all: &mut Vec<Case>) {
-    use Is::{AtTheEnd, Behind, Dead, Empty, Fresh, Slept, Taken, Warm};
-    const ROWS: [Row; 16] = [
-        Row("push", push, WRITER, &[Fresh, Warm, AtTheEnd, Behind, Slept]),
-        Row("push_timeout", push_timeout, WRITER, &[Warm, Behind]),
-        Row("push_blocking", push_blocking, WRITER, &[Warm]),
-        Row("reserve", reserve, WRITER, &[Warm, AtTheEnd, Behind]),
-        Row("reserve_and_drop", reserve_and_drop, WRITER, &[AtTheEnd]),
-        Row("wait_consumer", wait_consumer, WRITER, &[Fresh]),
-        Row("close_producer", close_producer, WRITER, &[Warm]),
-        Row("open_producer", open_producer, WRITER, &[Dead, Taken]),
-        Row("beats", beats, WRITER, &[Warm]),
-        Row("pop", pop, READER, &[Empty, Warm, Behind, Slept]),
-        Row("pop_timeout", pop_timeout, READER, &[Empty, Warm, Behind]),
-        Row("view", view, READER, &[Empty, Warm, Behind]),
-        Row("discard", discard, READER, &[Warm, Behind]),
-        Row("wait_producer", wait_producer, READER, &[Fresh]),
-        Row("close_consumer", close_consumer, READER, &[Warm, Slept]),
-        Row("open_consumer", open_consumer, READER, &[Dead, Taken]),
-    ];
-    for Row(name, operation, holds, states) in ROWS {
-        for (&is, lossless) in states.iter().flat_map(|is| [(is, false), (is, true)]) {
-            // A lossy ring's writer does not wait.
-            if is == Slept && holds == READER && !lossless {
-                continue;
-            }
-            let mode = if lossless { "lossless" } else { "lossy" };
-            let name = format!("broadcast.{name}.{mode}_{}", format!("{is:?}").to_lowercase());
-            let address = operation as *const () as usize;
-            all.push(
-                Case::new(name, address, move || Broadcast::new(lossless, is, holds, operation)).first_deaths_alone(),
-            );
-        }
     }
 }

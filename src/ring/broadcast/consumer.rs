@@ -297,9 +297,10 @@ impl Consumer {
         self.commit(self.next + 1);
     }
 
-    /// Whether what was read of the next record is as it was written.
+    /// Whether what was read of the next record is as it was written, and is this process's to pass.
     pub(super) fn is_intact(&self) -> bool {
-        self.oldest() <= self.next
+        // In a forked child the place is its parent's, which reads on meanwhile, and is not asked by whoever overwrites.
+        self.me.is_current() && self.oldest() <= self.next
     }
 }
 

@@ -12,7 +12,8 @@ pub struct View<'c> {
     pub(super) found: Found,
 }
 
-/// The writer of a lossy ring has overwritten the record, or is about to. The next read tells how many were lost.
+/// The writer of a lossy ring has overwritten the record, or is about to: the next read tells how many were lost. Or this is a child
+/// that was forked since the look: the record is its parent's, and the next read says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overwritten;
 
@@ -89,7 +90,7 @@ impl View<'_> {
     /// The same, and commits it as read.
     ///
     /// # Errors
-    /// [`Overwritten`]; the next read tells how many records were lost, this one among them.
+    /// [`Overwritten`], and nothing is committed; the next read tells how many records were lost, this one among them.
     pub fn finish(self) -> Result<(), Overwritten> {
         self.is_intact()?;
         self.consumer.pass();

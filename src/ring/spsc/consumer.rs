@@ -431,8 +431,10 @@ impl Peek<'_> {
         Ok(bytes)
     }
 
-    /// Commits it as read.
+    /// Commits it as read. In a child that was forked since it does nothing: the record is its parent's to consume.
     pub fn consume(self) {
-        self.reader.commit(self.found.end);
+        if self.reader.me.is_current() {
+            self.reader.commit(self.found.end);
+        }
     }
 }

@@ -344,9 +344,11 @@ impl Peek<'_> {
         Ok(bytes)
     }
 
-    /// Commits it as read.
+    /// Commits it as read. In a child that was forked since it does nothing: the record is its parent's to consume.
     pub fn consume(self) {
-        self.lane.pass(&self.head.found);
-        self.lane.commit();
+        if self.lane.reader.me.is_current() {
+            self.lane.pass(&self.head.found);
+            self.lane.commit();
+        }
     }
 }
