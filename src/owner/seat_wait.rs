@@ -31,6 +31,16 @@ pub(crate) enum Stop<C> {
     Corrupt(C),
 }
 
+impl<C> Stop<C> {
+    fn map<D>(self, corrupt: impl FnOnce(C) -> D) -> Stop<D> {
+        match self {
+            Self::HolderDied => Stop::HolderDied,
+            Self::TimedOut => Stop::TimedOut,
+            Self::Corrupt(found) => Stop::Corrupt(corrupt(found)),
+        }
+    }
+}
+
 /// Asks whoever moves `word` for a wake; whether it is still `seen`.
 pub(crate) fn ask(word: &AtomicU64, seen: u64) -> bool {
     // Relaxed: it only asks. The caller reads the word again, with Acquire.
@@ -54,6 +64,16 @@ impl AtSeat<'_> {
     /// Sleeps until `word` is no longer `seen`, which has no [`SLEEPER`], and says why it never will be. The error of a damaged
     /// right is made by `corrupt`.
     pub(crate) fn until_moved<C>(self, word: &AtomicU64, seen: u64, corrupt: fn(u64) -> C) -> Result<(), Stop<C>> {
+        self.wait_move(word, seen).map_err(|stop| stop.map(corrupt))
+    }
+
+    /// Sleeps until somebody alive has the seat.
+    pub(crate) fn until_taken<C>(self, corrupt: fn(u64) -> C) -> Result<(), Stop<C>> {
+        self.wait_holder().map_err(|stop| stop.map(corrupt))
+    }
+
+    #[inline(never)]
+    fn wait_move(&self, word: &AtomicU64, seen: u64) -> Result<(), Stop<u64>> {
         // Relaxed: what it has seen is looked at again below.
         let still = || {
             word.load(Relaxed) & !SLEEPER == seen
@@ -68,7 +88,7 @@ impl AtSeat<'_> {
             let found = self.seat.look(self.me);
             let stop = match found.state {
                 SeatState::Dead(_) => Some(Stop::HolderDied),
-                SeatState::Corrupt(right) => Some(Stop::Corrupt(corrupt(right))),
+                SeatState::Corrupt(right) => Some(Stop::Corrupt(right)),
                 SeatState::Alive(_) | SeatState::Vacant => {
                     slept = true;
                     let moves = Wait { word: Word::Low(word), expected: (seen | SLEEPER) as u32 };
@@ -91,8 +111,8 @@ impl AtSeat<'_> {
         result
     }
 
-    /// Sleeps until somebody alive has the seat.
-    pub(crate) fn until_taken<C>(self, corrupt: fn(u64) -> C) -> Result<(), Stop<C>> {
+    #[inline(never)]
+    fn wait_holder(&self) -> Result<(), Stop<u64>> {
         let nobody = || matches!(self.seat.look(self.me).state, SeatState::Vacant | SeatState::Dead(_));
         self.me.spin(self.deadline, nobody);
         let mut slept = false;
@@ -100,7 +120,7 @@ impl AtSeat<'_> {
             let found = self.seat.look(self.me);
             match found.state {
                 SeatState::Alive(_) => break Ok(()),
-                SeatState::Corrupt(right) => break Err(Stop::Corrupt(corrupt(right))),
+                SeatState::Corrupt(right) => break Err(Stop::Corrupt(right)),
                 SeatState::Vacant | SeatState::Dead(_) => {}
             }
             slept = true;
@@ -117,6 +137,8 @@ impl AtSeat<'_> {
         result
     }
 
+    /// Not inlined: the compiler would make loops for each case.
+    #[inline(never)]
     fn is_interrupted(&self) -> bool {
         self.interrupt.is_some_and(|interrupt| interrupt.raised())
     }
