@@ -2,6 +2,7 @@
 
 mod error;
 mod interface;
+pub mod mpmc;
 pub(crate) mod record;
 #[cfg(not(model))]
 mod shared;

@@ -22,9 +22,11 @@ impl Kind {
     pub const SPSC: Self = Self(2);
     /// A [`FutexMutex`](crate::lock::FutexMutex).
     pub const FUTEX_MUTEX: Self = Self(3);
+    /// An [`mpmc::Ring`](crate::ring::mpmc::Ring).
+    pub const MPMC: Self = Self(15);
 
     /// All that this version knows.
-    pub const ALL: [Self; 3] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX];
+    pub const ALL: [Self; 4] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX, Self::MPMC];
 
     /// What it is called, if this version knows it.
     pub const fn name(self) -> Option<&'static str> {
@@ -32,6 +34,7 @@ impl Kind {
             Self::MUTEX => Some("robust mutex"),
             Self::SPSC => Some("SPSC ring"),
             Self::FUTEX_MUTEX => Some("futex mutex"),
+            Self::MPMC => Some("MPMC ring"),
             Self(_) => None,
         }
     }

@@ -1,0 +1,366 @@
+//! Processes at an MPMC ring, and what must hold there.
+
+use ownerdead::harness::model::World;
+use ownerdead::ring::mpmc::{Config, Consumer, Producer, Ring};
+use std::cell::Cell;
+use std::rc::Rc;
+
+/// Without checksums, so that only the ring's own order keeps records whole.
+pub const fn bare(slots: usize) -> Config {
+    Config::new(slots, 8).checksum(false)
+}
+
+pub fn payload(number: u32) -> [u8; 8] {
+    [number as u8; 8]
+}
+
+/// Numbers of records are `10 * producer + count`, both from 1.
+pub const P: u32 = 10;
+pub const Q: u32 = 20;
+
+const NUMBERS: usize = 40;
+
+/// What must hold of the records, whoever runs when. It is no shared memory: a death leaves it as it is.
+pub struct Oracle {
+    begun: [Cell<bool>; NUMBERS],
+    ended: [Cell<bool>; NUMBERS],
+    /// A consumer was given it, and kept it.
+    read: [Cell<bool>; NUMBERS],
+}
+
+impl Oracle {
+    pub fn new() -> Rc<Self> {
+        let none = || core::array::from_fn(|_| Cell::new(false));
+        Rc::new(Self { begun: none(), ended: none(), read: none() })
+    }
+
+    pub fn push(&self, producer: &mut Producer, number: u32) {
+        self.begin(number);
+        producer.push(number, &payload(number)).expect("an honest ring");
+        self.ended[number as usize].set(true);
+    }
+
+    pub fn begin(&self, number: u32) {
+        self.begun[number as usize].set(true);
+    }
+
+    /// For a ring that has room.
+    pub fn try_push(&self, producer: &mut Producer, number: u32) {
+        self.begin(number);
+        producer.try_push(number, &payload(number)).expect("room");
+        self.ended[number as usize].set(true);
+    }
+
+    /// The push of `number` has returned.
+    pub fn is_ended(&self, number: u32) -> bool {
+        self.ended[number as usize].get()
+    }
+
+    pub fn is_read(&self, number: u32) -> bool {
+        self.read[number as usize].get()
+    }
+
+    /// A consumer sees record `number`.
+    pub fn arrived(&self, number: u32, bytes: &[u8]) {
+        assert_eq!(bytes, payload(number), "torn: record {number}");
+        assert!(self.begun[number as usize].get(), "invented: record {number}");
+        assert!(!self.is_read(number), "record {number} comes again, which was read");
+    }
+
+    /// It has committed it as read.
+    pub fn committed(&self, number: u32) {
+        self.read[number as usize].set(true);
+    }
+
+    pub fn pop(&self, consumer: &mut Consumer) -> u32 {
+        let mut bytes = Vec::new();
+        let number = consumer.pop(&mut bytes).expect("an honest ring");
+        self.arrived(number, &bytes);
+        self.committed(number);
+        number
+    }
+
+    /// Records that were put in when the ring was made.
+    pub fn fill(&self, producer: &mut Producer, numbers: &[u32]) {
+        for &number in numbers {
+            self.push(producer, number);
+        }
+    }
+}
+
+pub fn producer(ring: &Ring) -> Producer {
+    ring.producer(&ring.attach().expect("a free slot")).expect("an honest ring").into_inner()
+}
+
+pub fn consumer(ring: &Ring) -> Consumer {
+    ring.consumer(&ring.attach().expect("a free slot")).expect("an honest ring").into_inner()
+}
+
+/// A producer that pushes these records, one after the other.
+pub fn add_producer(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>, name: &'static str, numbers: &'static [u32]) {
+    let (open, oracle) = (ring.clone(), Rc::clone(oracle));
+    world.process_after(
+        name,
+        move || producer(&open),
+        move |mut producer| {
+            for &number in numbers {
+                oracle.push(&mut producer, number);
+            }
+            producer
+        },
+    );
+}
+
+/// A consumer that pops until it sees record `last`. Those of one producer come in their order.
+pub fn add_consumer(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>, name: &'static str, last: u32) {
+    let (open, oracle) = (ring.clone(), Rc::clone(oracle));
+    world.process_after(
+        name,
+        move || consumer(&open),
+        move |mut consumer| {
+            until(&mut consumer, &oracle, last);
+            consumer
+        },
+    );
+}
+
+pub fn until(consumer: &mut Consumer, oracle: &Oracle, last: u32) {
+    let mut before = 0;
+    loop {
+        let number = oracle.pop(consumer);
+        assert!(number / 10 != before / 10 || number > before, "record {number} after {before}");
+        before = number;
+        if number == last {
+            return;
+        }
+    }
+}
+
+/// A consumer that pops `count` records.
+pub fn add_count(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>, name: &'static str, count: u32) {
+    let (open, oracle) = (ring.clone(), Rc::clone(oracle));
+    world.process_after(
+        name,
+        move || consumer(&open),
+        move |mut consumer| {
+            for _ in 0..count {
+                oracle.pop(&mut consumer);
+            }
+            consumer
+        },
+    );
+}
+
+/// A consumer that looks at a record, if there is one, and gives it back. `full` of them are there from the start.
+pub fn add_looker(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>, full: &'static [u32]) {
+    let (open, o) = (ring.clone(), Rc::clone(oracle));
+    let fill = Rc::clone(oracle);
+    world.process_after(
+        "c",
+        move || {
+            fill.fill(&mut producer(&open), full);
+            consumer(&open)
+        },
+        move |mut consumer| {
+            if let Ok(peek) = consumer.peek() {
+                let mut bytes = Vec::new();
+                peek.copy_to(&mut bytes).expect("whole");
+                o.arrived(peek.kind(), &bytes);
+            }
+            consumer
+        },
+    );
+}
+
+/// `p` pushes two records, or, after its death, another one. `d` pops until it has the last.
+pub fn one_and_one(world: &mut World, config: &Config) {
+    let ring = Ring::private(config, 3);
+    let oracle = Oracle::new();
+    let (open, again, o, o2) = (ring.clone(), ring.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
+    world
+        .process_after(
+            "p",
+            move || producer(&open),
+            move |mut producer| {
+                o.push(&mut producer, P + 1);
+                o.push(&mut producer, P + 2);
+                producer
+            },
+        )
+        .restarts(move || {
+            let mut producer = producer(&again);
+            o2.push(&mut producer, Q + 1);
+            producer
+        });
+    let (open, o) = (ring.clone(), Rc::clone(&oracle));
+    world.process_after(
+        "d",
+        move || consumer(&open),
+        move |mut consumer| {
+            let mut before = 0;
+            loop {
+                let number = o.pop(&mut consumer);
+                assert!(number > before, "record {number} after {before}");
+                before = number;
+                if number == Q + 1 || number == P + 2 && !o.begun[Q as usize + 1].get() {
+                    return consumer;
+                }
+            }
+        },
+    );
+    world.after(move || {
+        for number in [P + 1, P + 2] {
+            assert!(oracle.is_read(number) || !oracle.is_ended(number), "record {number} was committed, and is lost");
+        }
+    });
+}
+
+/// `p`, which may die, and `q` push, and `d` pops until it has what `q` pushed. With a looker, `c`, that may die too.
+pub fn two_and_two(world: &mut World, config: &Config, looker: bool) {
+    let ring = Ring::private(config, 5);
+    let oracle = Oracle::new();
+    let (open, o) = (ring.clone(), Rc::clone(&oracle));
+    world.process_after(
+        "p",
+        move || producer(&open),
+        move |mut producer| {
+            o.try_push(&mut producer, P + 1);
+            producer
+        },
+    );
+    let (open, o) = (ring.clone(), Rc::clone(&oracle));
+    let first = Rc::new(Cell::new(false));
+    let was_first = Rc::clone(&first);
+    world.process_after(
+        "q",
+        move || producer(&open),
+        move |mut producer| {
+            was_first.set(o.is_ended(P + 1));
+            o.try_push(&mut producer, Q + 1);
+            producer
+        },
+    );
+    add_consumer(world, &ring, &oracle, "d", Q + 1);
+    if looker {
+        add_looker(world, &ring, &oracle, &[]);
+    } else {
+        // Strict: what was committed before comes before. (One that is given back comes later.)
+        world.after(move || assert!(!first.get() || oracle.is_read(P + 1), "committed before record 21, and lost"));
+    }
+}
+
+/// There is one record; `c` looks at it and gives it back, or dies; `d` must have it.
+pub fn one_record(world: &mut World, config: &Config) {
+    let ring = Ring::private(config, 4);
+    let oracle = Oracle::new();
+    add_looker(world, &ring, &oracle, &[P + 1]);
+    add_consumer(world, &ring, &oracle, "d", P + 1);
+}
+
+/// A ring of one slot is full, and `p` pushes another record. `c` pops one; should it die, it comes back and does so again.
+pub fn full(world: &mut World, config: &Config) {
+    let ring = Ring::private(config, 3);
+    let oracle = Oracle::new();
+    let (open, again, fill) = (ring.clone(), ring.clone(), Rc::clone(&oracle));
+    let (o, o2) = (Rc::clone(&oracle), Rc::clone(&oracle));
+    world
+        .process_after(
+            "c",
+            move || {
+                fill.fill(&mut producer(&open), &[P + 1]);
+                consumer(&open)
+            },
+            move |mut consumer| {
+                o.pop(&mut consumer);
+                consumer
+            },
+        )
+        .restarts(move || {
+            let mut consumer = consumer(&again);
+            o2.pop(&mut consumer);
+            consumer
+        });
+    add_producer(world, &ring, &oracle, "p", &[P + 2]);
+}
+
+/// A ring of one slot is full, and `p`, which may die, and `q` wait for room. `d` pops twice.
+pub fn full_for_two(world: &mut World, config: &Config) {
+    let ring = Ring::private(config, 4);
+    let oracle = Oracle::new();
+    let (open, fill, o) = (ring.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
+    world.process_after(
+        "d",
+        move || {
+            fill.fill(&mut producer(&open), &[P + 1]);
+            consumer(&open)
+        },
+        move |mut consumer| {
+            o.pop(&mut consumer);
+            o.pop(&mut consumer);
+            consumer
+        },
+    );
+    add_producer(world, &ring, &oracle, "p", &[P + 2]);
+    add_producer(world, &ring, &oracle, "q", &[Q + 1]);
+}
+
+/// `c`, which may die, and `d` wait for a record each; `p` pushes two. Should it die, it comes back, and pushes two others.
+pub fn empty_for_two(world: &mut World, config: &Config) {
+    let ring = Ring::private(config, 4);
+    let oracle = Oracle::new();
+    add_count(world, &ring, &oracle, "c", 1);
+    add_count(world, &ring, &oracle, "d", 1);
+    let (open, again, o) = (ring.clone(), ring.clone(), Rc::clone(&oracle));
+    world
+        .process_after(
+            "p",
+            move || producer(&open),
+            move |mut producer| {
+                o.try_push(&mut producer, P + 1);
+                o.try_push(&mut producer, P + 2);
+                producer
+            },
+        )
+        .restarts(move || {
+            let mut producer = producer(&again);
+            oracle.try_push(&mut producer, Q + 1);
+            oracle.try_push(&mut producer, Q + 2);
+            producer
+        });
+}
+
+/// `x` reserves a slot and gives it up, and another one that it commits. It may die; then it comes back, and pushes. `d` pops until it
+/// has that.
+pub fn reserved(world: &mut World, config: &Config) {
+    let ring = Ring::private(config, 3);
+    let oracle = Oracle::new();
+    let (open, again, o, o2) = (ring.clone(), ring.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
+    world
+        .process_after(
+            "x",
+            move || producer(&open),
+            move |mut producer| {
+                drop(producer.reserve(P + 1, 8).expect("room"));
+                o.begin(P + 2);
+                let mut reservation = producer.reserve(P + 2, 8).expect("room");
+                reservation.write(0, &payload(P + 2)[..1]);
+                reservation.write(1, &payload(P + 2)[1..]);
+                reservation.commit().expect("its own");
+                producer
+            },
+        )
+        .restarts(move || {
+            let mut producer = producer(&again);
+            o2.push(&mut producer, Q + 1);
+            producer
+        });
+    let (open, o) = (ring.clone(), Rc::clone(&oracle));
+    world.process_after(
+        "d",
+        move || consumer(&open),
+        move |mut consumer| {
+            while o.pop(&mut consumer) != Q + 1 && o.begun[Q as usize + 1].get() {}
+            consumer
+        },
+    );
+}
