@@ -6,7 +6,7 @@
 //! | [`owner`] | life words, the participants' table, rights that name their holder | `sync` |
 //! | `segment` | shared memory that is born whole and validated when it is opened | `owner` |
 //! | [`lock`] | the robust mutex | `segment` |
-//! | [`ring`] | the SPSC byte ring | `segment` |
+//! | [`ring`] | the SPSC byte ring, the MPMC ring of slots | `segment` |
 //! | `inspect` | what the bytes of a segment say, right or wrong | `lock`, `ring` |
 //! | [`harness`] | sweeps of models with deaths, reports | `sync` |
 //!

@@ -1,7 +1,8 @@
 //! Processes at an MPMC ring, and what must hold there.
 
 use ownerdead::harness::model::World;
-use ownerdead::ring::mpmc::{Config, Consumer, Producer, Ring};
+use ownerdead::ring::TryPopError;
+use ownerdead::ring::mpmc::{Config, Consumer, Order, Producer, Ring};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -304,29 +305,23 @@ pub fn full_for_two(world: &mut World, config: &Config) {
     add_producer(world, &ring, &oracle, "q", &[Q + 1]);
 }
 
-/// `c`, which may die, and `d` wait for a record each; `p` pushes two. Should it die, it comes back, and pushes two others.
+/// `c` and `d` wait for a record each; `p` pushes one, and `q` two. `p` and `c` may die.
 pub fn empty_for_two(world: &mut World, config: &Config) {
     let ring = Ring::private(config, 4);
     let oracle = Oracle::new();
     add_count(world, &ring, &oracle, "c", 1);
     add_count(world, &ring, &oracle, "d", 1);
-    let (open, again, o) = (ring.clone(), ring.clone(), Rc::clone(&oracle));
-    world
-        .process_after(
-            "p",
+    for (name, numbers) in [("p", &[P + 1][..]), ("q", &[Q + 1, Q + 2])] {
+        let (open, o) = (ring.clone(), Rc::clone(&oracle));
+        world.process_after(
+            name,
             move || producer(&open),
             move |mut producer| {
-                o.try_push(&mut producer, P + 1);
-                o.try_push(&mut producer, P + 2);
+                numbers.iter().for_each(|&number| o.try_push(&mut producer, number));
                 producer
             },
-        )
-        .restarts(move || {
-            let mut producer = producer(&again);
-            oracle.try_push(&mut producer, Q + 1);
-            oracle.try_push(&mut producer, Q + 2);
-            producer
-        });
+        );
+    }
 }
 
 /// `x` reserves a slot and gives it up, and another one that it commits. It may die; then it comes back, and pushes. `d` pops until it
@@ -360,6 +355,37 @@ pub fn reserved(world: &mut World, config: &Config) {
         move || consumer(&open),
         move |mut consumer| {
             while o.pop(&mut consumer) != Q + 1 && o.begun[Q as usize + 1].get() {}
+            consumer
+        },
+    );
+}
+
+/// `p` has reserved a slot and stands still; there is a record after it. What `c` gets is what the order says.
+pub fn paused(world: &mut World, order: Order) {
+    let ring = Ring::private(&bare(2).order(order), 3);
+    let oracle = Oracle::new();
+    let open = ring.clone();
+    world.process_after(
+        "p",
+        move || {
+            let mut paused = producer(&open);
+            core::mem::forget(paused.reserve(P + 1, 8).expect("an empty ring"));
+            paused
+        },
+        |paused| paused,
+    );
+    world.process_after(
+        "c",
+        move || {
+            oracle.try_push(&mut producer(&ring), Q + 1);
+            (consumer(&ring), oracle)
+        },
+        move |(mut consumer, oracle)| {
+            if order == Order::Strict {
+                assert_eq!(consumer.try_pop(&mut Vec::new()), Err(TryPopError::Empty));
+            } else {
+                until(&mut consumer, &oracle, Q + 1);
+            }
             consumer
         },
     );
