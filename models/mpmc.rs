@@ -4,7 +4,7 @@
 #[path = "worlds/mpmc.rs"]
 mod mpmc;
 
-use mpmc::{Oracle, P, add_consumer, add_producer, bare, consumer, payload, producer};
+use mpmc::{Oracle, P, add_consumer, add_producer, bare, consumer, payload};
 use ownerdead::harness::model::Sweep;
 use ownerdead::ring::mpmc::{OnDeath, Order, Ring};
 use std::rc::Rc;

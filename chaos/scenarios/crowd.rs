@@ -44,6 +44,17 @@ struct Facts {
     late: &'static Word,
 }
 
+/// What the stage knows.
+#[derive(Default)]
+struct Seen {
+    /// Of each producer: the last record that was looked for.
+    looked: [u64; EACH],
+    /// Consumers that died in `pop`, each of which may have read a record and not said so.
+    missing: u64,
+    /// Records whose producer died over them, perhaps.
+    unsure: Vec<(usize, u64)>,
+}
+
 impl Facts {
     fn new() -> Self {
         let [quiet, dead, again, late] = words(4) else { unreachable!("four were asked for") };
@@ -62,7 +73,7 @@ pub fn run(stage: &mut Stage) {
     stage.watch(&[("ring", ring.segment())]);
     let (facts, stamps) = (Facts::new(), shared(2 * EACH));
     let mut people: [Option<Victim>; 2 * EACH] = [const { None }; 2 * EACH];
-    let (mut round, mut looked, mut missing) = (0u64, [0; EACH], 0);
+    let (mut round, mut seen) = (0u64, Seen::default());
     while stage.goes_on() {
         round += 1;
         for who in (0..2 * EACH).filter(|&who| people[who].is_none()).collect::<Vec<_>>() {
@@ -80,8 +91,11 @@ pub fn run(stage: &mut Stage) {
                 facts.dead.add(1);
             }
             since = stage.kill(&mut victim, &stamps[who]);
-            missing += u64::from(who >= EACH && stamps[who].signal.get() != 0);
-            stamps[who].signal.set(0);
+            seen.missing += stamps[who].signal.swap(0);
+            if who < EACH {
+                // It is in the ring, or not.
+                seen.unsure.push((who, facts.pushes[who].begun.get()));
+            }
         }
         let before: [u64; 2 * EACH] = std::array::from_fn(|who| stamps[who].ended.get());
         let went_on = |who: usize| {
@@ -91,7 +105,8 @@ pub fn run(stage: &mut Stage) {
             stage.recovered(since);
         }
         if round.is_multiple_of(ROUNDS) {
-            all_arrived(stage, &ring, facts, &mut looked, &mut missing);
+            let alive = std::array::from_fn(|who| people[who].is_some());
+            all_arrived(stage, &ring, facts, (stamps, alive), &mut seen);
         }
         for stamps in stamps {
             stage.hear(stamps, &COMPLAINTS);
@@ -127,34 +142,39 @@ fn stop_one(stage: &mut Stage, people: &[Option<Victim>]) {
 
 /// The producers are quiet, and the consumers have read what there is: each record whose push had returned was delivered, but for those
 /// that a dead consumer had read and not said so.
-fn all_arrived(stage: &mut Stage, ring: &Ring, facts: Facts, looked: &mut [u64; EACH], missing: &mut u64) {
+fn all_arrived(
+    stage: &mut Stage,
+    ring: &Ring,
+    facts: Facts,
+    (stamps, alive): (&'static [Stamps], [bool; 2 * EACH]),
+    Seen { looked, missing, unsure }: &mut Seen,
+) {
     facts.quiet.set(1);
     let empty = || {
         let status = ring.status();
         status.writing + status.full + status.reading + status.dead == 0
     };
     let drained = stage.wait_for("all records to be read", empty);
-    // What is off the ring is marked before it is committed as read; in `pop` after, so its consumer must be through.
-    stage.pause(Duration::from_millis(1));
+    // In `pop` a record is off the ring before it is marked: each consumer goes round twice.
+    let before: [u64; EACH] = std::array::from_fn(|who| stamps[EACH + who].ended.get());
+    let round_twice = |who: usize| {
+        let own = &stamps[EACH + who];
+        !alive[EACH + who] || own.ended.get() >= before[who] + 2 || own.wrong.get() != 0
+    };
+    let said = drained && stage.wait_for("the consumers to say what they read", || (0..EACH).all(round_twice));
     for (producer, looked) in looked.iter_mut().enumerate() {
         let ended = facts.pushes[producer].ended.get();
-        for number in (*looked + 1..=ended).filter(|_| drained) {
-            let arrived = || facts.mark(producer, number).get() >= number;
-            if facts.pushes[producer].generation.get() < number && !arrived() {
-                let since = ownerdead::sync::time::now();
-                while !arrived() && ownerdead::sync::time::now() < since + NAP {
-                    std::thread::yield_now();
-                }
-            }
-            if !arrived() {
+        for number in (*looked + 1..=ended).filter(|_| said) {
+            if facts.mark(producer, number).get() != number && !unsure.contains(&(producer, number)) {
                 stage.expect(*missing > 0, || {
                     format!("record {number} of producer {producer} was committed, and is lost")
                 });
                 *missing = missing.saturating_sub(1);
             }
         }
-        *looked = ended;
+        *looked = ended.max(*looked);
     }
+    unsure.clear();
     let (dead, again, late) = (facts.dead.get(), facts.again.get(), facts.late.get());
     stage.expect(again <= dead, || format!("{again} records came again, and {dead} consumers died"));
     stage.expect(late <= dead, || format!("{late} records came late, and {dead} consumers died"));
@@ -180,11 +200,12 @@ fn push_for_ever(ring: &Ring, own: &Stamps, facts: Facts, who: usize) {
         own.enter(Phase::Pushing);
         let kind = (who as u32) << NUMBER | number as u32 & ((1 << NUMBER) - 1);
         match push(&mut producer, kind, number, own) {
-            Ok(true) => pushes.ended.set(number),
-            // A reservation that was given up, or no room for one.
-            Ok(false) => {}
+            Ok(true) => {}
+            // A reservation that was given up, or no room for one: it does not arrive.
+            Ok(false) => facts.mark(who, number).set(number),
             Err(code) => return own.complain(3, code, 0),
         }
+        pushes.ended.set(number);
         own.enter(Phase::Outside);
         own.ended.add(1);
     }
