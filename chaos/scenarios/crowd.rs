@@ -173,6 +173,7 @@ fn all_arrived(
             }
         }
         *looked = ended.max(*looked);
+        facts.pushes[producer].signal.set(*looked);
     }
     unsure.clear();
     let (dead, again, late) = (facts.dead.get(), facts.again.get(), facts.late.get());
@@ -189,7 +190,8 @@ fn push_for_ever(ring: &Ring, own: &Stamps, facts: Facts, who: usize) {
     let mut producer = ring.producer(&me).expect("an honest ring").into_inner();
     let pushes = &facts.pushes[who];
     loop {
-        if facts.quiet.get() != 0 {
+        // The stage has looked at all up to `signal`: no mark is used again before that.
+        if facts.quiet.get() != 0 || pushes.begun.get() + 1 >= pushes.signal.get() + MARKS {
             own.enter(Phase::Outside);
             own.ended.add(1);
             std::thread::yield_now();

@@ -305,23 +305,22 @@ pub fn full_for_two(world: &mut World, config: &Config) {
     add_producer(world, &ring, &oracle, "q", &[Q + 1]);
 }
 
-/// `c` and `d` wait for a record each; `p` pushes one, and `q` two. `p` and `c` may die.
+/// `c`, which may die, and `d` wait for a record each; `q` pushes two.
 pub fn empty_for_two(world: &mut World, config: &Config) {
     let ring = Ring::private(config, 4);
     let oracle = Oracle::new();
     add_count(world, &ring, &oracle, "c", 1);
     add_count(world, &ring, &oracle, "d", 1);
-    for (name, numbers) in [("p", &[P + 1][..]), ("q", &[Q + 1, Q + 2])] {
-        let (open, o) = (ring.clone(), Rc::clone(&oracle));
-        world.process_after(
-            name,
-            move || producer(&open),
-            move |mut producer| {
-                numbers.iter().for_each(|&number| o.try_push(&mut producer, number));
-                producer
-            },
-        );
-    }
+    let (open, o) = (ring.clone(), Rc::clone(&oracle));
+    world.process_after(
+        "q",
+        move || producer(&open),
+        move |mut producer| {
+            o.try_push(&mut producer, Q + 1);
+            o.try_push(&mut producer, Q + 2);
+            producer
+        },
+    );
 }
 
 /// `x` reserves a slot and gives it up, and another one that it commits. It may die; then it comes back, and pushes. `d` pops until it
