@@ -21,9 +21,11 @@ pub enum Phase {
     Repairing,
     Unlocking,
     Leaving,
+    Writing,
+    Reading,
 }
 
-pub const PHASES: [(Phase, &str); 10] = [
+pub const PHASES: [(Phase, &str); 12] = [
     (Phase::Outside, "outside"),
     (Phase::Attaching, "attaching"),
     (Phase::Opening, "opening"),
@@ -34,6 +36,8 @@ pub const PHASES: [(Phase, &str); 10] = [
     (Phase::Repairing, "repairing"),
     (Phase::Unlocking, "unlocking"),
     (Phase::Leaving, "leaving"),
+    (Phase::Writing, "writing"),
+    (Phase::Reading, "reading"),
 ];
 
 /// The stamps of one victim, or of all of them together. SeqCst throughout: what is under test must not lean on it, and it is

@@ -4,7 +4,7 @@ mod operations;
 
 pub use operations::cases;
 
-use super::case::{FactsOf, Handles};
+use super::case::{FactsOf, Handles, brief};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word};
 use ownerdead::harness::oracle::Records;
 use ownerdead::owner::{Attachment, SeatState};
@@ -421,7 +421,7 @@ impl Subject for Spsc {
         let other = CONSUMER + PRODUCER - self.role;
         if all {
             let both = || {
-                let me = self.ring.attach().expect("a free slot");
+                let me = brief(self.ring.attach().expect("a free slot"));
                 let (mut producer, mut consumer) = (self.producer(&me), self.consumer(&me));
                 self.bring(&mut producer, &mut consumer, facts);
                 let vacant = |role| {
@@ -435,7 +435,7 @@ impl Subject for Spsc {
             if self.opens == Some(Opens::Taken) { cast.stands(both) } else { cast.dies(both) }
         } else if self.peer != Peer::Vacant {
             let one = || {
-                let me = self.ring.attach().expect("a free slot");
+                let me = brief(self.ring.attach().expect("a free slot"));
                 let (mut producer, mut consumer) = (self.producer(&me), self.consumer(&me));
                 self.bring(&mut producer, &mut consumer, facts);
                 let producer = (other == PRODUCER).then_some(producer);
@@ -466,7 +466,7 @@ impl Subject for Spsc {
     }
 
     fn arrive(&self, _: &Facts) -> Survivor {
-        Survivor { me: self.ring.attach().expect("a free slot"), producer: None, consumer: None }
+        Survivor { me: brief(self.ring.attach().expect("a free slot")), producer: None, consumer: None }
     }
 
     fn recover(&self, survivor: &mut Survivor, facts: &Facts) -> Result<&'static str, Finding> {
@@ -527,9 +527,9 @@ impl Spsc {
         let me = match self.opens {
             Some(Opens::Foreign) => {
                 let other = Ring::memfd(&Options::new().slots(1), &Config::new(CAPACITY)).expect("a ring");
-                other.attach().expect("a free slot")
+                brief(other.attach().expect("a free slot"))
             }
-            _ => self.ring.attach().expect("a free slot"),
+            _ => brief(self.ring.attach().expect("a free slot")),
         };
         // In one state what is popped into has to grow.
         let bytes = Vec::with_capacity(if self.is == Is::Warm { 0 } else { CAPACITY });

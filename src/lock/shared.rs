@@ -1,19 +1,21 @@
-//! A mutex of either kind in a segment.
+//! A mutex of either kind, or a reader-writer lock, in a segment.
 //!
 //! ```text
 //! body + 0     the lock word, on a line of its own: 64 bits (robust) or 32 (futex)
 //!      + 128   fingerprint, size and alignment of the guarded type
 //!      + 256   the guarded value
+//!      ...     of a reader-writer lock: on lines of their own, a place for each slot of the participants' table
 //! ```
 
-use super::data::Data;
 use super::futex::FutexMutex;
 use super::robust::RobustMutex;
+use super::rwlock::RwLock;
+use crate::data::Data;
 use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Place, Segment};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::cell::SharedCell;
-use crate::sync::thread;
+use crate::sync::{Line, Waiting, thread};
 
 pub(super) const WORD: usize = 0;
 pub(super) const TYPE: usize = 128;
@@ -22,7 +24,7 @@ pub(super) const VALUE: usize = 256;
 // SAFETY: a `Data` is valid whatever its bytes are, and `SharedCell` gives only pointers to it.
 unsafe impl<T: Data> Place for SharedCell<T> {}
 
-/// Why a segment gave no mutex.
+/// Why a segment gave no lock.
 #[derive(Debug)]
 pub enum SharedError {
     /// The segment could not be opened.
@@ -58,7 +60,7 @@ impl core::fmt::Display for SharedError {
             }
             Self::Type { field, found, expected } => write!(
                 f,
-                "the mutex guards another type: its {field} is {found:#x}, expected {expected:#x}; open it with the type that \
+                "the lock guards another type: its {field} is {found:#x}, expected {expected:#x}; open it with the type that \
                  it was created with"
             ),
         }
@@ -103,6 +105,11 @@ const fn body_len<T: Data>() -> usize {
     VALUE + size_of::<T>()
 }
 
+/// Where a reader-writer lock's places begin in the body.
+pub(super) const fn places(value_size: usize) -> usize {
+    (VALUE + value_size).next_multiple_of(align_of::<Line<AtomicU64>>())
+}
+
 /// Fills the body of a segment that nobody can reach yet.
 fn init<T: Data>(value: T) -> impl Fn(&Body) {
     move |body| {
@@ -117,7 +124,7 @@ fn init<T: Data>(value: T) -> impl Fn(&Body) {
     }
 }
 
-/// Whether the segment's mutex guards a `T`.
+/// Whether the segment's lock guards a `T`.
 fn check_type<T: Data>(segment: &Segment) -> Result<(), SharedError> {
     let words = segment.body_slice::<AtomicU64>(TYPE, 3)?;
     for (word, (field, expected)) in words.iter().zip(type_words::<T>()) {
@@ -130,42 +137,47 @@ fn check_type<T: Data>(segment: &Segment) -> Result<(), SharedError> {
     Ok(())
 }
 
-/// The ways to have a mutex in a segment; `$options` are the caller's, or what is made of them.
+/// The ways to have a lock in a segment; `$more` gives the bytes of the body, from the options and what all have; `$options` are the caller's, or what is made of them.
 macro_rules! in_segments {
-    ($mutex:ident, $kind:expr, $options:expr) => {
+    ($mutex:ident, $kind:expr, $options:expr, $more:expr) => {
         impl<T: Data> $mutex<T> {
             const BODY: usize = body_len::<T>();
 
-            /// Makes a new mutex that guards `value`, under a name in `/dev/shm`.
+            fn body_of(options: &Options) -> usize {
+                let more: fn(&Options, usize) -> usize = $more;
+                more(options, Self::BODY)
+            }
+
+            /// Makes a new lock that guards `value`, under a name in `/dev/shm`.
             ///
             /// # Errors
             /// [`SharedError::Create`], also if the name is taken.
             pub fn create(name: &str, options: &Options, value: T) -> Result<Self, SharedError> {
-                Self::over(Segment::create(name, &$options(options), $kind, Self::BODY, init(value))?)
+                Self::over(Segment::create(name, &$options(options), $kind, Self::body_of(options), init(value))?)
             }
 
-            /// Makes a new mutex that guards `value`, without a name: for processes that inherit it or are handed its
+            /// Makes a new lock that guards `value`, without a name: for processes that inherit it or are handed its
             /// descriptor.
             ///
             /// # Errors
             /// [`SharedError::Create`].
             pub fn memfd(options: &Options, value: T) -> Result<Self, SharedError> {
-                Self::over(Segment::memfd(&$options(options), $kind, Self::BODY, init(value))?)
+                Self::over(Segment::memfd(&$options(options), $kind, Self::body_of(options), init(value))?)
             }
 
-            /// Opens the mutex of this name.
+            /// Opens the lock of this name.
             ///
             /// # Errors
             /// [`SharedError`].
             ///
             /// # Safety
-            /// Guards give references into the segment, so every process that can write it must follow the mutex's
+            /// Guards give references into the segment, so every process that can write it must follow the lock's
             /// protocol: it changes the guarded value only while it holds the lock.
             pub unsafe fn open(name: &str) -> Result<Self, SharedError> {
                 Self::over(Segment::open(name, $kind)?)
             }
 
-            /// Opens the mutex of this name, or makes it with `value`. Says whether it was made.
+            /// Opens the lock of this name, or makes it with `value`. Says whether it was made.
             ///
             /// # Errors
             /// [`SharedError`].
@@ -174,11 +186,11 @@ macro_rules! in_segments {
             /// As for [`Self::open`].
             pub unsafe fn open_or_create(name: &str, options: &Options, value: T) -> Result<(Self, bool), SharedError> {
                 let (segment, created) =
-                    Segment::open_or_create(name, &$options(options), $kind, Self::BODY, init(value))?;
+                    Segment::open_or_create(name, &$options(options), $kind, Self::body_of(options), init(value))?;
                 Ok((Self::over(segment)?, created))
             }
 
-            /// The mutex in a segment that is open already.
+            /// The lock in a segment that is open already.
             ///
             /// # Errors
             /// [`SharedError::Body`] or [`SharedError::Type`].
@@ -197,9 +209,12 @@ macro_rules! in_segments {
     };
 }
 
-in_segments!(RobustMutex, Kind::MUTEX, Options::clone);
+in_segments!(RobustMutex, Kind::MUTEX, Options::clone, |_, body| body);
 // Nobody takes part in its segment: one slot is the fewest that there can be.
-in_segments!(FutexMutex, Kind::FUTEX_MUTEX, |options: &Options| options.slots(1));
+in_segments!(FutexMutex, Kind::FUTEX_MUTEX, |options: &Options| options.slots(1), |_, body| body);
+in_segments!(RwLock, Kind::RWLOCK, Options::clone, |options, body| {
+    places(body - VALUE) + options.slot_count() * size_of::<Line<AtomicU64>>()
+});
 
 impl<T: Data> RobustMutex<T> {
     fn over(segment: Segment) -> Result<Self, SharedError> {
@@ -213,6 +228,15 @@ impl<T: Data> FutexMutex<T> {
         check_type::<T>(&segment)?;
         // From here on, asking for the epoch cannot fail: its page is there.
         thread::epoch().map_err(SharedError::Fork)?;
-        Ok(Self { word: segment.body(WORD)?, data: segment.body(VALUE)?, segment })
+        Ok(Self { word: segment.body(WORD)?, data: segment.body(VALUE)?, waiting: Waiting::default(), segment })
+    }
+}
+
+impl<T: Data> RwLock<T> {
+    fn over(segment: Segment) -> Result<Self, SharedError> {
+        check_type::<T>(&segment)?;
+        let table = segment.table();
+        let places = segment.body_slice(places(size_of::<T>()), table.slots())?;
+        Ok(Self { table, word: segment.body(WORD)?, places, data: segment.body(VALUE)?, segment })
     }
 }

@@ -43,6 +43,6 @@ pub(crate) use right::RightState;
 pub use right::{Holder, MAX_SLOTS, Right};
 #[cfg(not(model))]
 pub(crate) use seat::generation;
-pub use seat::{SeatFound, SeatState, SeatWords, Taken};
+pub use seat::{Opened, SeatFound, SeatState, SeatWords, Taken};
 pub use table::{Counts, Slot, Table};
-pub(crate) use wait::{MOST_HOLDERS, finish_waiting, sleep_on_holder, sleep_on_holders};
+pub(crate) use wait::{Interrupt, finish_waiting, sleep_on_holder, sleep_on_holders, wake_those_who_wait_for_the_dead};

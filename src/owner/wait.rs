@@ -11,9 +11,10 @@
 
 use super::attachment::Attachment;
 use super::right::{Holder, Life};
+use super::table::Slot;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::sync::futex::{ALL, MAX_WAITS, Wait, Woken, Word, wait_any, wake};
+use crate::sync::futex::{ALL, FEW_WAITS, MAX_WAITS, Wait, Woken, Word, wait_any, wake};
 use core::time::Duration;
 
 /// Sleeps until one of `words` changes or `holder` dies, and says whether the deadline has passed. The caller looks at its
@@ -28,25 +29,97 @@ pub(crate) fn sleep_on_holder(
     deadline: Option<Duration>,
 ) -> Result<(), TimedOut> {
     let Some(slot) = me.table().slot(holder) else { return Ok(()) };
-    let Some(life) = ask_for_the_end_of(slot.life(), holder) else { return Ok(()) };
+    let Some(life) = watch(slot, holder) else { return Ok(()) };
     me.list().set_pending(slot.gate());
-    let mut waits = [Wait { word: Word::Low(slot.gate()), expected: 0 }; MAX_WAITS];
-    waits[1..=words.len()].copy_from_slice(words);
-    waits[words.len() + 1] = Wait { word: Word::Low(slot.life()), expected: life.low() };
-    waits[words.len() + 2] = Wait { word: Word::High(slot.life()), expected: life.incarnation() };
-    let woken = wait_any(&waits[..words.len() + 3], 1, deadline);
-    if gone(slot.life(), holder) {
+    let woken = if words.len() + 3 <= FEW_WAITS {
+        sleep::<FEW_WAITS>(slot, life, words, deadline)
+    } else {
+        sleep::<MAX_WAITS>(slot, life, words, deadline)
+    };
+    if gone(slot, holder) {
         wake(Word::Low(slot.life()), ALL);
     }
     if woken == Woken::TimedOut { Err(TimedOut) } else { Ok(()) }
 }
 
-/// Sets WAITERS in the life word of `holder`, unless that one is gone; the word as it is then.
+/// The sleep itself, on at most `MOST` words, the gate and the life word's halves included.
+fn sleep<const MOST: usize>(slot: &Slot, life: Life, words: &[Wait<'_>], deadline: Option<Duration>) -> Woken {
+    let mut waits = [Wait { word: Word::Low(slot.gate()), expected: 0 }; MOST];
+    waits[1..=words.len()].copy_from_slice(words);
+    waits[words.len() + 1] = Wait { word: Word::Low(slot.life()), expected: life.low() };
+    waits[words.len() + 2] = Wait { word: Word::High(slot.life()), expected: life.incarnation() };
+    wait_any(&waits[..words.len() + 3], 1, deadline)
+}
+
+/// Ends a sleep of one thread at another one's word: it is no longer what it was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interrupt<'a> {
+    word: &'a AtomicU64,
+    expected: u64,
+}
+
+impl<'a> Interrupt<'a> {
+    #[cfg_attr(model, allow(dead_code, reason = "nobody interrupts in a model"))]
+    pub(crate) fn new(word: &'a AtomicU64, expected: u64) -> Self {
+        Self { word, expected }
+    }
+
+    pub(crate) fn raised(&self) -> bool {
+        // Relaxed: a hint to come back; who does reads it with Acquire.
+        self.word.load(Relaxed) != self.expected
+    }
+
+    pub(crate) fn wait(&self) -> Wait<'a> {
+        Wait { word: Word::Low(self.word), expected: self.expected as u32 }
+    }
+}
+
+/// Sleeps until one of `words` changes, one of `holders` dies, or `gate` is woken; says how it ended. For structures in which a sleeper
+/// may wait for several threads at once, or for none that has a name. `gate` is the structure's own: an always-0 word that all its
+/// sleepers sleep on, and their pending operation, so that a woken one that dies wakes the next one there. The caller looks again at all
+/// it waits for in any case; when it needs nothing any more it wakes one at the gate, and calls [`finish_waiting`].
 ///
-/// Relaxed, all of it: the sleep itself compares again, under the kernel's lock, and whoever finds the holder dead here looks again
-/// with `dead`, which acquires.
-fn ask_for_the_end_of(word: &AtomicU64, holder: Holder) -> Option<Life> {
-    let mut life = Life(word.load(Relaxed));
+/// The order is that of [`sleep_on_holder`]: gate, words, and of each holder the low and the high half of its life word; where the kernel
+/// allows only one, it is the first of `words`. At most [`MAX_WAITS`] words in all. Nobody wakes all at a dead one's life word here: see
+/// [`wake_those_who_wait_for_the_dead`]. Returns at once if a holder is dead, or its slot does not exist.
+pub(crate) fn sleep_on_holders<'a>(
+    me: &'a Attachment,
+    gate: &'a AtomicU64,
+    words: impl Iterator<Item = Wait<'a>>,
+    holders: impl Iterator<Item = Holder>,
+    deadline: Option<Duration>,
+) -> Woken {
+    let mut waits = [Wait { word: Word::Low(gate), expected: 0 }; MAX_WAITS];
+    let mut count = 1;
+    for word in words {
+        waits[count] = word;
+        count += 1;
+    }
+    for holder in holders {
+        let Some(slot) = me.table().slot(holder) else { return Woken::Changed };
+        let Some(life) = watch(slot, holder) else { return Woken::Changed };
+        waits[count] = Wait { word: Word::Low(slot.life()), expected: life.low() };
+        waits[count + 1] = Wait { word: Word::High(slot.life()), expected: life.incarnation() };
+        count += 2;
+    }
+    me.list().set_pending(gate);
+    wait_any(&waits[..count], 1, deadline)
+}
+
+/// The kernel wakes one when a holder dies, who may not be the one that has to go on: so that one wakes all.
+pub(crate) fn wake_those_who_wait_for_the_dead(me: &Attachment, holders: impl Iterator<Item = Holder>) {
+    for (slot, holder) in holders.filter_map(|holder| Some((me.table().slot(holder)?, holder))) {
+        if gone(slot, holder) {
+            wake(Word::Low(slot.life()), ALL);
+        }
+    }
+}
+
+/// Asks for a wake when `holder`, of this slot, dies: what its life word is then. `None` if it is dead.
+fn watch(slot: &Slot, holder: Holder) -> Option<Life> {
+    // Relaxed, all of it: the sleep itself compares again, under the kernel's lock, and whoever finds the holder dead here
+    // looks again with `dead`, which acquires.
+    let mut life = Life(slot.life().load(Relaxed));
     loop {
         if !life.lives(holder) {
             return None;
@@ -54,7 +127,7 @@ fn ask_for_the_end_of(word: &AtomicU64, holder: Holder) -> Option<Life> {
         if life.has_waiters() {
             return Some(life);
         }
-        match word.compare_exchange(life.0, life.with_waiters().0, Relaxed, Relaxed) {
+        match slot.life().compare_exchange(life.0, life.with_waiters().0, Relaxed, Relaxed) {
             Ok(_) => life = life.with_waiters(),
             Err(seen) => life = Life(seen),
         }
@@ -62,8 +135,8 @@ fn ask_for_the_end_of(word: &AtomicU64, holder: Holder) -> Option<Life> {
 }
 
 /// Whether `holder` is, for one who looks again with `dead` before it takes anything. Relaxed, for that reason.
-fn gone(word: &AtomicU64, holder: Holder) -> bool {
-    !Life(word.load(Relaxed)).lives(holder)
+fn gone(slot: &Slot, holder: Holder) -> bool {
+    !Life(slot.life().load(Relaxed)).lives(holder)
 }
 
 /// The deadline of a sleep has passed.
@@ -73,39 +146,3 @@ pub(crate) struct TimedOut;
 pub(crate) fn finish_waiting(me: &Attachment) {
     me.list().clear_pending();
 }
-
-/// Sleeps until one of `words` (two at most) changes, one of `holders` (those that there is room for) dies, or `gate` is woken; says how
-/// it ended. For
-/// structures in which a sleeper may wait for several threads at once, or for none that has a name. All sleepers of such a structure
-/// name the same `gate`, an always-0 word of its own, which is what a woken one that dies wakes the next one at: so whoever is woken
-/// must be able to find out for whom, or hand that on ([`finish_waiting`] alone does not).
-///
-/// The order is that of [`sleep_on_holder`]: gate, words, and of each holder the low and the high half of its life word. Returns at
-/// once if one of the holders is dead.
-pub(crate) fn sleep_on_holders(
-    me: &Attachment,
-    gate: &AtomicU64,
-    words: &[Wait<'_>],
-    holders: &[Holder],
-    deadline: Option<Duration>,
-) -> Woken {
-    me.list().set_pending(gate);
-    let mut waits = [Wait { word: Word::Low(gate), expected: 0 }; MAX_WAITS];
-    waits[1..=words.len()].copy_from_slice(words);
-    let mut count = 1 + words.len();
-    for &holder in &holders[..holders.len().min(MOST_HOLDERS)] {
-        let Some(slot) = me.table().slot(holder) else { return Woken::Changed };
-        let Some(life) = ask_for_the_end_of(slot.life(), holder) else { return Woken::Changed };
-        waits[count] = Wait { word: Word::Low(slot.life()), expected: life.low() };
-        waits[count + 1] = Wait { word: Word::High(slot.life()), expected: life.incarnation() };
-        count += 2;
-    }
-    let woken = wait_any(&waits[..count], 1, deadline);
-    for slot in holders.iter().filter_map(|&holder| me.table().slot(holder).filter(|slot| gone(slot.life(), holder))) {
-        wake(Word::Low(slot.life()), ALL);
-    }
-    woken
-}
-
-/// How many holders one sleep can name.
-pub(crate) const MOST_HOLDERS: usize = (MAX_WAITS - 3) / 2;

@@ -84,10 +84,13 @@ impl Checksum {
         hasher.update(&head.to_le_bytes());
         Self(hasher)
     }
-    /// The checksum of a whole record.
+    /// The checksum of a whole record; `stamps` are what its kind of ring puts before the payload.
     #[inline]
-    pub(crate) fn of(position: u64, head: u64, payload: &[u8]) -> u64 {
+    pub(crate) fn of<const STAMPS: usize>(position: u64, head: u64, stamps: [u64; STAMPS], payload: &[u8]) -> u64 {
         let mut checksum = Self::new(position, head);
+        for stamp in stamps {
+            checksum.update(&stamp.to_le_bytes());
+        }
         checksum.update(payload);
         checksum.finish()
     }
@@ -109,10 +112,10 @@ mod tests {
         for len in 0..payload.len() {
             let mut pieces = Checksum::new(8, 77);
             payload[..len].chunks(8).for_each(|piece| pieces.update(piece));
-            assert_eq!(Checksum::of(8, 77, &payload[..len]), pieces.finish(), "{len} bytes");
+            assert_eq!(Checksum::of(8, 77, [], &payload[..len]), pieces.finish(), "{len} bytes");
         }
         // Position, head and payload of an empty record, as any CRC-32 sees them.
-        assert_eq!(Checksum::of(0, 0, &[]), u64::from(crc32fast::hash(&[0; 16])));
+        assert_eq!(Checksum::of(0, 0, [], &[]), u64::from(crc32fast::hash(&[0; 16])));
     }
 
     #[test]

@@ -66,6 +66,11 @@ impl Options {
         self
     }
 
+    /// How many slots a segment that is made with these has.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots as usize
+    }
+
     fn check(&self) -> Result<(), CreateError> {
         if !(1..=MAX_SLOTS as u32).contains(&self.slots) {
             return Err(CreateError::Slots { found: self.slots });

@@ -45,8 +45,11 @@ pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Wakes everybody.
 pub const ALL: u32 = i32::MAX as u32;
 
-/// The most words that one sleep can name. (The kernel allows 128.)
-pub const MAX_WAITS: usize = 32;
+/// The most words that one sleep can name: what the kernel takes.
+pub const MAX_WAITS: usize = 128;
+
+/// As many as most sleeps name. Those are not to pay for the space of the others.
+pub(crate) const FEW_WAITS: usize = 8;
 
 /// Sleeps on all of `waits` (at most [`MAX_WAITS`]) until one is woken, or `deadline` ([`super::time::now`]'s clock) passes.
 ///

@@ -1,6 +1,6 @@
 //! `futex_waitv(2)` and `futex(2)`, shared between processes.
 
-use crate::sync::futex::{LOOK_AGAIN, MAX_WAITS, Wait, Woken, Word};
+use crate::sync::futex::{FEW_WAITS, LOOK_AGAIN, MAX_WAITS, Wait, Woken, Word};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 
@@ -73,7 +73,12 @@ fn wait_several(waits: &[Wait<'_>], primary: usize, now: Duration, deadline: Opt
 
 /// `futex_waitv(2)`: the index that it was woken through, or the error's number.
 pub(in crate::sync) fn waitv(waits: &[Wait<'_>], until: Option<Duration>) -> Result<usize, i32> {
-    let mut waiters = [Waiter { value: 0, address: 0, flags: FUTEX2_SIZE_U32, reserved: 0 }; MAX_WAITS];
+    if waits.len() <= FEW_WAITS { waitv_of::<FEW_WAITS>(waits, until) } else { waitv_of::<MAX_WAITS>(waits, until) }
+}
+
+/// Of at most `MOST` words.
+fn waitv_of<const MOST: usize>(waits: &[Wait<'_>], until: Option<Duration>) -> Result<usize, i32> {
+    let mut waiters = [Waiter { value: 0, address: 0, flags: FUTEX2_SIZE_U32, reserved: 0 }; MOST];
     for (waiter, wait) in waiters.iter_mut().zip(waits) {
         waiter.value = wait.expected.into();
         waiter.address = address(wait.word) as u64;
@@ -81,16 +86,10 @@ pub(in crate::sync) fn waitv(waits: &[Wait<'_>], until: Option<Duration>) -> Res
     let until = until.map(timespec);
     let until = until.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
     // SAFETY: `waiters` and `until`, which is null for "no end", are valid for the call; the addresses are of live 32-bit words,
-    // which the kernel only reads. `waits.len()` is at most MAX_WAITS, by zip it names only filled entries.
+    // which the kernel only reads. the length is at most MOST, and
+    // by zip it names only filled entries.
     let woken = unsafe {
-        libc::syscall(
-            libc::SYS_futex_waitv,
-            waiters.as_ptr(),
-            waits.len().min(MAX_WAITS),
-            0,
-            until,
-            libc::CLOCK_MONOTONIC,
-        )
+        libc::syscall(libc::SYS_futex_waitv, waiters.as_ptr(), waits.len().min(MOST), 0, until, libc::CLOCK_MONOTONIC)
     };
     usize::try_from(woken).map_err(|_| errno())
 }

@@ -2,9 +2,12 @@
 #![cfg(not(model))]
 
 mod attach;
+mod bell;
+mod cell;
 mod futex_mutex;
 mod handles;
 mod inspect;
+mod interface;
 mod process;
 mod ring;
 mod robust_list;

@@ -1,6 +1,10 @@
 //! Sequences of operations on the real structures, in step with plain models: a queue, and state machines.
 #![cfg(not(model))]
 
+mod broadcast;
+mod cell;
+mod lanes;
+mod locks;
 mod mutex;
 mod ring;
 
@@ -33,6 +37,39 @@ proptest! {
         operations in prop::collection::vec(operation(), 1..80),
     ) {
         let mut pair = Pair::new(&Config { checksum, wipe }, start / 8 * 8);
+        for operation in &operations {
+            pair.step(operation);
+        }
+        pair.finish();
+    }
+}
+
+fn lanes_operation() -> impl Strategy<Value = lanes::Operation> {
+    use lanes::Operation::*;
+    let (lane, len) = (0usize..3, 0usize..120);
+    prop_oneof![
+        5 => (lane.clone(), len.clone()).prop_map(|(lane, len)| Push { lane, len }),
+        1 => (lane.clone(), prop::collection::vec(len.clone(), 0..5)).prop_map(|(lane, lens)| PushBatch { lane, lens }),
+        2 => (lane.clone(), len, any::<bool>()).prop_map(|(lane, len, commit)| Reserve { lane, len, commit }),
+        4 => Just(Pop),
+        1 => (0usize..5).prop_map(PopBatch),
+        2 => any::<bool>().prop_map(|consume| Peek { consume }),
+        1 => Just(Discard),
+        1 => lane.prop_map(ReopenProducer),
+        1 => Just(ReopenConsumer),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn lanes_are_a_queue_where_no_two_push_at_once(
+        checksum: bool,
+        wipe: bool,
+        operations in prop::collection::vec(lanes_operation(), 1..80),
+    ) {
+        let mut pair = lanes::Pair::new(checksum, wipe);
         for operation in &operations {
             pair.step(operation);
         }

@@ -1,19 +1,21 @@
 //! Finding a slot, claiming it, and what is done about one whose holder died.
 
 use super::{Corrupt, OnDeath, Order, Ring};
-use crate::owner::{Attachment, Claim, ClaimFound, ClaimState, Holder, MOST_HOLDERS, Right};
+use crate::owner::{Attachment, Claim, ClaimFound, ClaimState, Holder, Right};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::futex::{ALL, Word, wake};
 use core::cell::Cell;
 
 /// No ring gets so far in centuries; so position arithmetic cannot overflow.
-const FARTHEST: u64 = 1 << 62;
+pub(super) const FARTHEST: u64 = 1 << 62;
 /// Slots that one call looks at beyond those of the ring: only one whose hints were tampered with needs so many.
 const MOST_LOOKS: u64 = 1 << 16;
 /// One stroke of a bell.
 const CONSUMERS: u64 = 1;
 const PRODUCERS: u64 = 1 << 32;
+/// Holders that one sleep waits for. (The kernel would allow some 60; few sleeps are to pay for more than this.)
+const MOST_HOLDERS: usize = 14;
 /// Writers that one look goes round.
 const MOST_ROUND: usize = 8;
 
@@ -36,12 +38,8 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn holders(&self) -> [Holder; MOST_HOLDERS] {
-        self.holders.map(|holder| holder.unwrap_or(Holder { slot: 0, incarnation: 0 }))
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.count
+    pub(super) fn holders(&self) -> impl Iterator<Item = Holder> {
+        self.holders.into_iter().flatten()
     }
 
     pub(super) fn word(&self) -> Option<(u64, u32)> {

@@ -52,7 +52,7 @@ impl Consumer {
     /// # Errors
     /// [`PopError`]; never that the producer died, since any may come.
     pub fn pop(&mut self, payload: &mut Vec<u8>) -> Result<u32, PopError> {
-        Ok(self.pop_until(payload, None)?)
+        Ok(self.pop_or_wait(payload, || None)?)
     }
 
     /// The same for up to `timeout`.
@@ -60,17 +60,24 @@ impl Consumer {
     /// # Errors
     /// [`PopTimeoutError`]; never that the producer died, since any may come.
     pub fn pop_timeout(&mut self, payload: &mut Vec<u8>, timeout: Duration) -> Result<u32, PopTimeoutError> {
+        self.pop_or_wait(payload, || time::now().checked_add(timeout))
+    }
+
+    #[inline]
+    fn pop_or_wait(
+        &mut self,
+        payload: &mut Vec<u8>,
+        deadline: impl FnOnce() -> Option<Duration>,
+    ) -> Result<u32, PopTimeoutError> {
         match self.try_pop(payload) {
             Ok(kind) => Ok(kind),
-            Err(TryPopError::Empty) => self.pop_until(payload, time::now().checked_add(timeout)),
+            Err(TryPopError::Empty) => self.pop_until(payload, deadline()),
             Err(error) => Err(refused(error)),
         }
     }
 
+    #[cold]
     fn pop_until(&mut self, payload: &mut Vec<u8>, deadline: Option<Duration>) -> Result<u32, PopTimeoutError> {
-        if !self.side.me.is_current() {
-            return Err(PopTimeoutError::Forked);
-        }
         let attempt = |watch: Option<&mut Watched>| {
             let position = self.side.claim_to_read(watch)?;
             position.map(|position| self.read(position, payload)).transpose()
@@ -143,7 +150,7 @@ impl Consumer {
         if !self.side.ring.geometry.checksum {
             return Ok(());
         }
-        let expected = Checksum::of(found.position, crate::ring::record::head(found.len, found.kind), payload);
+        let expected = Checksum::of(found.position, crate::ring::record::head(found.len, found.kind), [], payload);
         let stored = self.side.ring.slot(found.position).checksum.load();
         if stored == expected { Ok(()) } else { Err(wrong_checksum(found.position, stored, expected)) }
     }

@@ -53,6 +53,8 @@ mod producer;
 mod wait;
 
 #[cfg(not(model))]
+pub(crate) mod image;
+#[cfg(not(model))]
 mod shared;
 
 #[cfg(not(model))]
@@ -373,9 +375,10 @@ impl Ring {
 
     /// How full it is. What is being written and read counts as in it.
     pub fn statistics(&self) -> Statistics {
-        // The head first: it only grows, and never beyond the tail. Acquire, so that they are read in this order.
+        // The head first: it only grows. Acquire, so that they are read in this order. Who dies between its claim and helping the tail
+        // on leaves that one behind what was read.
         let read = self.control.head.load(Acquire);
-        let written = self.control.tail.load(Acquire);
+        let written = self.control.tail.load(Acquire).max(read);
         Statistics { unit: Unit::Records, capacity: self.geometry.slots, written, read }
     }
 

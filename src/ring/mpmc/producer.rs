@@ -43,7 +43,7 @@ impl Producer {
     /// # Errors
     /// [`PushError`], and nothing was changed; never that the consumer died, since any may come.
     pub fn push(&mut self, kind: u32, payload: &[u8]) -> Result<(), PushError> {
-        Ok(self.push_until(kind, payload, None)?)
+        Ok(self.push_or_wait(kind, payload, || None)?)
     }
 
     /// The same for up to `timeout`.
@@ -51,15 +51,25 @@ impl Producer {
     /// # Errors
     /// [`PushTimeoutError`], and nothing was changed; never that the consumer died, since any may come.
     pub fn push_timeout(&mut self, kind: u32, payload: &[u8], timeout: Duration) -> Result<(), PushTimeoutError> {
+        self.push_or_wait(kind, payload, || time::now().checked_add(timeout))
+    }
+
+    #[inline]
+    fn push_or_wait(
+        &mut self,
+        kind: u32,
+        payload: &[u8],
+        deadline: impl FnOnce() -> Option<Duration>,
+    ) -> Result<(), PushTimeoutError> {
         match self.try_push(kind, payload) {
             Ok(()) => Ok(()),
-            Err(TryPushError::Full) => self.push_until(kind, payload, time::now().checked_add(timeout)),
+            Err(TryPushError::Full) => self.push_until(kind, payload, deadline()),
             Err(error) => Err(refused(error)),
         }
     }
 
+    #[cold]
     fn push_until(&mut self, kind: u32, payload: &[u8], deadline: Option<Duration>) -> Result<(), PushTimeoutError> {
-        self.check(payload.len()).map_err(refused)?;
         let attempt = |watch: Option<&mut Watched>| {
             let position = self.side.claim_to_write(watch)?;
             if let Some(position) = position {
@@ -106,7 +116,7 @@ impl Producer {
         payload::write(ring.payload(position), payload);
         let first = head(payload.len() as u32, kind);
         if ring.geometry.checksum {
-            ring.slot(position).checksum.store(Checksum::of(position, first, payload));
+            ring.slot(position).checksum.store(Checksum::of(position, first, [], payload));
         }
         self.publish(position, first);
     }

@@ -63,11 +63,11 @@ impl Geometry {
     }
 }
 
-fn allowed_slots() -> String {
+pub(super) fn allowed_slots() -> String {
     format!("a power of two, at most {:#x}", Geometry::MOST_SLOTS)
 }
 
-fn allowed_payload() -> String {
+pub(super) fn allowed_payload() -> String {
     format!("at most {:#x}", Geometry::LONGEST)
 }
 

@@ -21,7 +21,7 @@
 //! one word that all producers wait for. Consumers come by that word too: it is the first that is not done with.
 
 use super::claims::{Side, Watched};
-use crate::owner::{finish_waiting, sleep_on_holders};
+use crate::owner::{finish_waiting, sleep_on_holders, wake_those_who_wait_for_the_dead};
 use crate::sync::atomic::Ordering::Acquire;
 use crate::sync::futex::{Wait, Woken, Word, wake};
 use core::time::Duration;
@@ -34,7 +34,8 @@ pub(super) enum Role {
 }
 
 impl Side {
-    /// Calls `attempt` until it gives something, and sleeps in between. `None`: the deadline has passed.
+    /// Calls `attempt` until it gives something: looks for as long as the thread is to, then sleeps in between. `None`: the deadline has
+    /// passed.
     pub(super) fn until<T, E>(
         &self,
         role: Role,
@@ -42,6 +43,14 @@ impl Side {
         mut attempt: impl FnMut(Option<&mut Watched>) -> Result<Option<T>, E>,
     ) -> Result<Option<T>, E> {
         let bells = &self.ring.control.bells;
+        let mut had = Ok(None);
+        self.me.spin(deadline, || {
+            had = attempt(None);
+            matches!(had, Ok(None))
+        });
+        if !matches!(had, Ok(None)) {
+            return had;
+        }
         let result = loop {
             // Acquire, before the words are looked at: with the Release of who strikes it, a count that is seen here was struck for
             // what was changed before.
@@ -60,10 +69,9 @@ impl Side {
                 word: Word::Low(&self.ring.slot(position).claim),
                 expected,
             });
-            let words = if watched.word().is_some() { &[word, slot][..] } else { &[word] };
-            let holders = watched.holders();
-            let woken =
-                sleep_on_holders(&self.me, &self.ring.control.gate, words, &holders[..watched.count()], deadline);
+            let words = [word, slot].into_iter().take(1 + usize::from(watched.word().is_some()));
+            let woken = sleep_on_holders(&self.me, &self.ring.control.gate, words, watched.holders(), deadline);
+            wake_those_who_wait_for_the_dead(&self.me, watched.holders());
             match woken {
                 // What came just in time counts.
                 Woken::TimedOut => break attempt(None),
