@@ -13,7 +13,8 @@ use std::rc::Rc;
 fn what_is_committed_arrives_whole_and_in_order_and_nobody_waits_for_the_dead() {
     Sweep::new("mpmc_one_and_one")
         .victims(&["p"])
-        .preemptions(1, 1)
+        .preemptions(1, 0)
+        .full_preemptions(1, 1)
         .runs(1_000)
         .run(|world| mpmc::one_and_one(world, &bare(2)));
 }
@@ -77,11 +78,38 @@ fn a_dead_sleeper_takes_no_wake_up_with_it_from_an_empty_ring() {
     });
 }
 
+/// A producer and a consumer die, or one of them twice: what the first left, and what the second was doing about it.
+#[test]
+fn two_deaths_lose_nothing_that_was_committed() {
+    Sweep::new("mpmc_two_deaths")
+        .victims(&["p", "d"])
+        .two_deaths()
+        .preemptions(0, 0)
+        .full_preemptions(0, 1)
+        .runs(1_000)
+        .run(|world| mpmc::two_deaths(world, &bare(2)));
+}
+
+/// Four processes, of which two sleep: too many executions for loom.
+#[cfg(shuttle)]
+#[test]
+fn two_deaths_leave_nobody_asleep_at_a_ring_with_room() {
+    Sweep::new("mpmc_full_two_deaths")
+        .victims(&["p", "d"])
+        .two_deaths()
+        .preemptions(0, 0)
+        .full_preemptions(0, 0)
+        .runs(1_000)
+        .time_may_pass()
+        .run(|world| mpmc::full_for_two_and_two_deaths(world, &bare(1)));
+}
+
 #[test]
 fn who_reserved_and_died_is_skipped() {
     Sweep::new("mpmc_reserved")
         .victims(&["x"])
-        .preemptions(1, 1)
+        .preemptions(1, 0)
+        .full_preemptions(1, 1)
         .runs(1_000)
         .run(|world| mpmc::reserved(world, &bare(2)));
 }

@@ -5,6 +5,8 @@ use ownerdead::ring::TryPopError;
 use ownerdead::ring::mpmc::{Config, Consumer, Order, Producer, Ring};
 use std::cell::Cell;
 use std::rc::Rc;
+#[cfg(shuttle)]
+use std::time::Duration;
 
 /// Without checksums, so that only the ring's own order keeps records whole.
 pub const fn bare(slots: usize) -> Config {
@@ -25,6 +27,8 @@ const NUMBERS: usize = 40;
 pub struct Oracle {
     begun: [Cell<bool>; NUMBERS],
     ended: [Cell<bool>; NUMBERS],
+    /// A consumer began to commit it as read.
+    may_be_read: [Cell<bool>; NUMBERS],
     /// A consumer was given it, and kept it.
     read: [Cell<bool>; NUMBERS],
 }
@@ -32,7 +36,7 @@ pub struct Oracle {
 impl Oracle {
     pub fn new() -> Rc<Self> {
         let none = || core::array::from_fn(|_| Cell::new(false));
-        Rc::new(Self { begun: none(), ended: none(), read: none() })
+        Rc::new(Self { begun: none(), ended: none(), may_be_read: none(), read: none() })
     }
 
     pub fn push(&self, producer: &mut Producer, number: u32) {
@@ -79,6 +83,18 @@ impl Oracle {
         self.arrived(number, &bytes);
         self.committed(number);
         number
+    }
+
+    /// What a consumer gets without waiting. Should it die over that, it may have committed it as read or not.
+    pub fn try_pop(&self, consumer: &mut Consumer) -> Option<u32> {
+        let peek = consumer.peek().ok()?;
+        let (number, mut bytes) = (peek.kind(), Vec::new());
+        peek.copy_to(&mut bytes).expect("whole");
+        self.arrived(number, &bytes);
+        self.may_be_read[number as usize].set(true);
+        peek.consume();
+        self.committed(number);
+        Some(number)
     }
 
     /// Records that were put in when the ring was made.
@@ -248,6 +264,85 @@ pub fn two_and_two(world: &mut World, config: &Config, looker: bool) {
         // Strict: what was committed before comes before. (One that is given back comes later.)
         world.after(move || assert!(!first.get() || oracle.is_read(P + 1), "committed before record 21, and lost"));
     }
+}
+
+/// `p` pushes two records, `d` pops until there are none; whoever of them dies comes back and does so again, with another record.
+pub fn two_deaths(world: &mut World, config: &Config) {
+    let ring = Ring::private(config, 4);
+    let oracle = Oracle::new();
+    let (open, again, o, o2) = (ring.clone(), ring.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
+    world
+        .process_after(
+            "p",
+            move || producer(&open),
+            move |mut producer| {
+                o.try_push(&mut producer, P + 1);
+                o.try_push(&mut producer, P + 2);
+                producer
+            },
+        )
+        .restarts(move || {
+            let mut producer = producer(&again);
+            // It may be full.
+            o2.begin(Q + 1);
+            if producer.try_push(Q + 1, &payload(Q + 1)).is_ok() {
+                o2.ended[Q as usize + 1].set(true);
+            }
+            producer
+        });
+    let (open, again, o, o2) = (ring.clone(), ring.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
+    let drain = |mut consumer: Consumer, oracle: &Oracle| {
+        while oracle.try_pop(&mut consumer).is_some() {}
+        consumer
+    };
+    world
+        .process_after("d", move || consumer(&open), move |consumer| drain(consumer, &o))
+        .restarts(move || drain(consumer(&again), &o2));
+    let (open, last) = (ring.clone(), Rc::new(Cell::new(None)));
+    let kept = Rc::clone(&last);
+    // It leaves when all is over.
+    world.process_after("z", move || kept.set(Some(consumer(&open))), {
+        let kept = Rc::clone(&last);
+        |()| kept
+    });
+    world.after(move || {
+        // Who looks when all is over finds the rest.
+        let mut consumer = last.take().expect("a consumer");
+        while oracle.try_pop(&mut consumer).is_some() {}
+        last.set(Some(consumer));
+        for number in [P + 1, P + 2, Q + 1] {
+            let there = oracle.is_read(number) || oracle.may_be_read[number as usize].get();
+            assert!(there || !oracle.is_ended(number), "record {number} was committed, and is lost");
+        }
+    });
+}
+
+/// A ring of one slot is full, and `p` and `q` wait for room. `d` pops, and `e` until nobody wants room any more. `p` and `d` may die.
+#[cfg(shuttle)]
+pub fn full_for_two_and_two_deaths(world: &mut World, config: &Config) {
+    let ring = Ring::private(config, 4);
+    let oracle = Oracle::new();
+    let drain = |mut consumer: Consumer| {
+        // Nothing comes once all who live are through, or sleep: then the time is over.
+        while consumer.pop_timeout(&mut Vec::new(), Duration::from_secs(1)).is_ok() {}
+        consumer
+    };
+    let (open, fill) = (ring.clone(), Rc::clone(&oracle));
+    world.process_after(
+        "d",
+        move || {
+            fill.fill(&mut producer(&open), &[P + 1]);
+            consumer(&open)
+        },
+        |mut consumer| {
+            let _ = consumer.try_pop(&mut Vec::new());
+            consumer
+        },
+    );
+    add_producer(world, &ring, &oracle, "p", &[P + 2]);
+    add_producer(world, &ring, &oracle, "q", &[Q + 1]);
+    let open = ring.clone();
+    world.process_after("e", move || consumer(&open), drain);
 }
 
 /// There is one record; `c` looks at it and gives it back, or dies; `d` must have it.
