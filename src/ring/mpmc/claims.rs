@@ -106,10 +106,10 @@ impl Side {
                     // Others may be laps ahead.
                     position = position.max(hint("the write index", &ring.control.tail)?);
                 }
-            } else if ahead < -1 || found.state == ClaimState::Free {
+            } else if ahead < -1 || found.state == ClaimState::Free || position < slots {
                 return Err(self.not_a_lap_ahead("the write index", position, found.word));
-            } else if found.dead {
-                self.recover(position - slots, &found)?;
+            } else if let Some(before) = position.checked_sub(slots).filter(|_| found.dead) {
+                self.recover(before, &found)?;
                 position = hint("the write index", &ring.control.tail)?;
             } else if let Some(watch) = &mut watch {
                 if self.ask(position, found.word) {
