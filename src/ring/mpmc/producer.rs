@@ -166,7 +166,8 @@ impl Reservation<'_> {
     /// Copies `bytes` into the payload at `offset`. Says how many fit: fewer than `bytes.len()` only at the payload's end.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) -> usize {
         let bytes = &bytes[..bytes.len().min(self.len.saturating_sub(offset))];
-        for (index, &byte) in (offset..).zip(bytes) {
+        // Bytes first: where there are none, the offset may be anything.
+        for (&byte, index) in bytes.iter().zip(offset..) {
             let granule = &self.payload()[index / GRANULE as usize];
             let shift = 8 * (index % GRANULE as usize);
             granule.store(granule.load() & !(0xff << shift) | u64::from(byte) << shift);
