@@ -90,20 +90,6 @@ fn two_deaths_lose_nothing_that_was_committed() {
         .run(|world| mpmc::two_deaths(world, &bare(2)));
 }
 
-/// Four processes, of which two sleep: too many executions for loom.
-#[cfg(shuttle)]
-#[test]
-fn two_deaths_leave_nobody_asleep_at_a_ring_with_room() {
-    Sweep::new("mpmc_full_two_deaths")
-        .victims(&["p", "d"])
-        .two_deaths()
-        .preemptions(0, 0)
-        .full_preemptions(0, 0)
-        .runs(1_000)
-        .time_may_pass()
-        .run(|world| mpmc::full_for_two_and_two_deaths(world, &bare(1)));
-}
-
 #[test]
 fn who_reserved_and_died_is_skipped() {
     Sweep::new("mpmc_reserved")

@@ -5,8 +5,6 @@ use ownerdead::ring::TryPopError;
 use ownerdead::ring::mpmc::{Config, Consumer, Order, Producer, Ring};
 use std::cell::Cell;
 use std::rc::Rc;
-#[cfg(shuttle)]
-use std::time::Duration;
 
 /// Without checksums, so that only the ring's own order keeps records whole.
 pub const fn bare(slots: usize) -> Config {
@@ -315,34 +313,6 @@ pub fn two_deaths(world: &mut World, config: &Config) {
             assert!(there || !oracle.is_ended(number), "record {number} was committed, and is lost");
         }
     });
-}
-
-/// A ring of one slot is full, and `p` and `q` wait for room. `d` pops, and `e` until nobody wants room any more. `p` and `d` may die.
-#[cfg(shuttle)]
-pub fn full_for_two_and_two_deaths(world: &mut World, config: &Config) {
-    let ring = Ring::private(config, 4);
-    let oracle = Oracle::new();
-    let drain = |mut consumer: Consumer| {
-        // Nothing comes once all who live are through, or sleep: then the time is over.
-        while consumer.pop_timeout(&mut Vec::new(), Duration::from_secs(1)).is_ok() {}
-        consumer
-    };
-    let (open, fill) = (ring.clone(), Rc::clone(&oracle));
-    world.process_after(
-        "d",
-        move || {
-            fill.fill(&mut producer(&open), &[P + 1]);
-            consumer(&open)
-        },
-        |mut consumer| {
-            let _ = consumer.try_pop(&mut Vec::new());
-            consumer
-        },
-    );
-    add_producer(world, &ring, &oracle, "p", &[P + 2]);
-    add_producer(world, &ring, &oracle, "q", &[Q + 1]);
-    let open = ring.clone();
-    world.process_after("e", move || consumer(&open), drain);
 }
 
 /// There is one record; `c` looks at it and gives it back, or dies; `d` must have it.
