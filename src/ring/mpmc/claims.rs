@@ -3,7 +3,7 @@
 use super::{Corrupt, OnDeath, Order, Ring};
 use crate::owner::{Attachment, Claim, ClaimFound, ClaimState, Holder, Right};
 use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::futex::{ALL, Word, wake};
 use core::cell::Cell;
 
@@ -237,12 +237,14 @@ impl Side {
     fn take(&self, position: u64, from: Claim, to: Claim) -> bool {
         let word = &self.ring.slot(position).claim;
         if !from.has_waiters() {
-            // Acquire: what the last holder did. Release: who reads this word must see a life word that is at least as new.
-            return word.compare_exchange(from.0, to.0, AcqRel, Relaxed).is_ok();
+            // Release: who reads this word must see a life word that is at least as new. No Acquire: `look` has acquired what the last
+            // holder did; and if it has become the same word since, then by a record that was given back, as it was.
+            return word.compare_exchange(from.0, to.0, Release, Relaxed).is_ok();
         }
         // Those who sleep named nobody, so this thread's death would wake none of them: but at the gate it does.
         self.me.list().set_pending(&self.ring.control.gate);
-        let taken = word.compare_exchange(from.0, to.0, AcqRel, Relaxed).is_ok();
+        // Release: as above.
+        let taken = word.compare_exchange(from.0, to.0, Release, Relaxed).is_ok();
         if taken {
             self.ring.wake_everybody();
         }
