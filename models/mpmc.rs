@@ -54,7 +54,7 @@ fn what_a_consumer_gave_back_or_died_over_is_delivered_again() {
 
 #[test]
 fn there_is_room_in_a_full_ring_when_its_reader_has_read_or_died() {
-    Sweep::new("mpmc_full").victims(&["c"]).preemptions(2, 1).runs(2_000).run(|world| mpmc::full(world, &bare(1)));
+    Sweep::new("mpmc_full").victims(&["c", "p"]).preemptions(2, 1).runs(2_000).run(|world| mpmc::full(world, &bare(1)));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn in_round_order_a_paused_producer_is_gone_round() {
 /// Both are the same thread's, so the second one must not overtake the first, which is committed last.
 #[test]
 fn no_record_overtakes_an_earlier_one_of_its_own_producer() {
-    Sweep::new("mpmc_round").victims(&["p"]).preemptions(3, 2).runs(1_000).run(|world| {
+    Sweep::new("mpmc_round").victims(&["p", "c"]).preemptions(3, 2).runs(1_000).run(|world| {
         let ring = Ring::private(&bare(2).order(Order::Round), 3);
         let oracle = Oracle::new();
         let (open, o) = (ring.clone(), Rc::clone(&oracle));

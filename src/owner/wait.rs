@@ -36,9 +36,7 @@ pub(crate) fn sleep_on_holder(
     } else {
         sleep::<MAX_WAITS>(slot, life, words, deadline)
     };
-    if gone(slot, holder) {
-        wake(Word::Low(slot.life()), ALL);
-    }
+    wake_others(slot, holder);
     if woken == Woken::TimedOut { Err(TimedOut) } else { Ok(()) }
 }
 
@@ -106,12 +104,10 @@ pub(crate) fn sleep_on_holders<'a>(
     wait_any(&waits[..count], 1, deadline)
 }
 
-/// The kernel wakes one when a holder dies, who may not be the one that has to go on: so that one wakes all.
+/// See [`wake_others`].
 pub(crate) fn wake_those_who_wait_for_the_dead(me: &Attachment, holders: impl Iterator<Item = Holder>) {
     for (slot, holder) in holders.filter_map(|holder| Some((me.table().slot(holder)?, holder))) {
-        if gone(slot, holder) {
-            wake(Word::Low(slot.life()), ALL);
-        }
+        wake_others(slot, holder);
     }
 }
 
@@ -134,9 +130,12 @@ fn watch(slot: &Slot, holder: Holder) -> Option<Life> {
     }
 }
 
-/// Whether `holder` is, for one who looks again with `dead` before it takes anything. Relaxed, for that reason.
-fn gone(slot: &Slot, holder: Holder) -> bool {
-    !Life(slot.life().load(Relaxed)).lives(holder)
+/// The kernel wakes one when a holder dies, who may not be the one that has to go on: so that one wakes all who sleep on its life word.
+fn wake_others(slot: &Slot, holder: Holder) {
+    // Relaxed: who is woken looks again with `dead` before it takes anything.
+    if !Life(slot.life().load(Relaxed)).lives(holder) {
+        wake(Word::Low(slot.life()), ALL);
+    }
 }
 
 /// The deadline of a sleep has passed.
