@@ -31,7 +31,7 @@ const INCOMPLETE: [(&str, &str); 5] = [
     ),
     (
         "mpmc.",
-        "what others change between two steps, rings of more than eight writers or fourteen readers, and hints that are laps behind",
+        "what others change between two steps, rings of more than eight writers or fourteen readers, hints that are laps behind; what else is uncovered was not looked at",
     ),
     ("board", "what snapshots lack, keys that are not there, and most states in which a snapshot is swept"),
 ];
