@@ -24,6 +24,7 @@ pub use crate::lock::image::{LockState, MutexReport};
 pub use crate::lock::rwlock::image::RwLockReport;
 pub use crate::lock::semaphore::image::{PermitReport, SemaphoreReport};
 pub use crate::ring::broadcast::image::{BroadcastReport, ReaderReport};
+pub use crate::ring::mpmc::image::{ClaimCounts, ClaimReport, MpmcReport};
 pub use crate::ring::mpsc::lanes::image::{LaneReport, LanesReport};
 pub use crate::ring::spsc::image::{
     ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
@@ -55,6 +56,8 @@ pub struct Report {
     pub cells: Option<CellReport>,
     /// The broadcast ring, if it is one.
     pub broadcast: Option<BroadcastReport>,
+    /// The MPMC ring, if it is one.
+    pub mpmc: Option<MpmcReport>,
     /// The reader-writer lock, if it is one.
     pub rwlock: Option<RwLockReport>,
     /// The semaphore, if it is one.
@@ -88,7 +91,7 @@ pub fn inspect(
     let (header, layout) = header(&mut look);
     let (mut table, mut ring, mut lanes, mut mutex) = (None, None, None, None);
     let mut cells = None;
-    let mut broadcast = None;
+    let (mut broadcast, mut mpmc) = (None, None);
     let (mut rwlock, mut semaphore) = (None, None);
     if let Some(layout) = layout {
         table = Some(participants(&mut look, &layout, &mut threads));
@@ -98,6 +101,7 @@ pub fn inspect(
             Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
             Kind::SEQLOCK | Kind::SNAPSHOT | Kind::BOARD => cells = crate::cell::image::cells(&mut look, &layout),
             Kind::BROADCAST => broadcast = crate::ring::broadcast::image::ring(&mut look, &layout),
+            Kind::MPMC => mpmc = crate::ring::mpmc::image::ring(&mut look, &layout, &mut records),
             Kind::RWLOCK => rwlock = crate::lock::rwlock::image::rwlock(&mut look, &layout),
             Kind::SEMAPHORE => semaphore = crate::lock::semaphore::image::semaphore(&mut look, &layout),
             Kind(_) => {}
@@ -114,6 +118,7 @@ pub fn inspect(
         mutex,
         cells,
         broadcast,
+        mpmc,
         rwlock,
         semaphore,
         problems,

@@ -5,6 +5,7 @@ mod broadcast;
 mod cell;
 mod consumer;
 mod crew;
+mod crowd;
 pub mod ends;
 mod foreign;
 mod futex_mutex;
@@ -27,7 +28,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 19] = [
+pub const ALL: [(&str, Scenario); 20] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -47,6 +48,7 @@ pub const ALL: [(&str, Scenario); 19] = [
     ("kill_among_producers_with_lanes", lanes::run),
     ("kill_readers_and_writers", rwlock::run),
     ("kill_permit_holders", semaphore::run),
+    ("kill_in_a_crowd", crowd::run),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.

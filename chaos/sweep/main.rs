@@ -24,6 +24,8 @@ mod futex;
 #[cfg(not(model))]
 mod lanes;
 #[cfg(not(model))]
+mod mpmc;
+#[cfg(not(model))]
 mod mutex;
 #[cfg(not(model))]
 mod outcome;
@@ -56,6 +58,7 @@ fn main() -> std::process::ExitCode {
     cell::cases(&mut cases);
     broadcast::cases(&mut cases);
     lanes::cases(&mut cases);
+    mpmc::cases(&mut cases);
     if let Some(name) = std::env::var_os(stage::NAME) {
         return stage::run(&name.to_string_lossy(), &cases);
     }

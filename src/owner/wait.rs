@@ -10,7 +10,7 @@
 //! 4. The kernel wakes one when a holder dies. Whoever wakes and finds the holder dead wakes all.
 
 use super::attachment::Attachment;
-use super::right::{Holder, Life, Right};
+use super::right::{Holder, Life};
 use super::table::Slot;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
@@ -36,10 +36,7 @@ pub(crate) fn sleep_on_holder(
     } else {
         sleep::<MAX_WAITS>(slot, life, words, deadline)
     };
-    let now = Life(slot.life().load(Relaxed));
-    if now.incarnation() != holder.incarnation || !now.has_tid() {
-        wake(Word::Low(slot.life()), ALL);
-    }
+    wake_others(slot, holder);
     if woken == Woken::TimedOut { Err(TimedOut) } else { Ok(()) }
 }
 
@@ -75,36 +72,43 @@ impl<'a> Interrupt<'a> {
     }
 }
 
-/// Sleeps until one of `rights`, each with WAITERS and held by another one, changes, or one of their holders dies, and says whether the
-/// deadline has passed. `gate` is the structure's own: an always-0 word that all sleep on who wait for any of several, and their
-/// pending operation. The caller looks at all rights again in any case; when it needs nothing any more it wakes one at the gate, and calls
-/// [`finish_waiting`].
+/// Sleeps until one of `words` changes, one of `holders` dies, or `gate` is woken; says how it ended. For structures in which a sleeper
+/// may wait for several threads at once, or for none that has a name. `gate` is the structure's own: an always-0 word that all its
+/// sleepers sleep on, and their pending operation, so that a woken one that dies wakes the next one there. The caller looks again at all
+/// it waits for in any case; when it needs nothing any more it wakes one at the gate, and calls [`finish_waiting`].
 ///
-/// Nobody wakes all here, as [`sleep_on_holder`] does: the caller sees to the next one. At most `(MAX_WAITS - 1) / 3` rights.
-/// Returns at once if a holder is dead, or its slot does not exist.
+/// The order is that of [`sleep_on_holder`]: gate, words, and of each holder the low and the high half of its life word; where the kernel
+/// allows only one, it is the first of `words`. At most [`MAX_WAITS`] words in all. Nobody wakes all at a dead one's life word here: see
+/// [`wake_those_who_wait_for_the_dead`]. Returns at once if a holder is dead, or its slot does not exist.
 pub(crate) fn sleep_on_holders<'a>(
     me: &'a Attachment,
     gate: &'a AtomicU64,
-    rights: impl Iterator<Item = (&'a AtomicU64, Right)> + Clone,
+    words: impl Iterator<Item = Wait<'a>>,
+    holders: impl Iterator<Item = Holder>,
     deadline: Option<Duration>,
-) -> Result<(), TimedOut> {
+) -> Woken {
     let mut waits = [Wait { word: Word::Low(gate), expected: 0 }; MAX_WAITS];
     let mut count = 1;
-    // All rights first: where the kernel allows only one, it is the first of them.
-    for (word, right) in rights.clone() {
-        waits[count] = Wait { word: Word::Low(word), expected: right.with_waiters().low() };
+    for word in words {
+        waits[count] = word;
         count += 1;
     }
-    for (_, right) in rights {
-        let Some(holder) = right.holder() else { return Ok(()) };
-        let Some(slot) = me.table().slot(holder) else { return Ok(()) };
-        let Some(life) = watch(slot, holder) else { return Ok(()) };
+    for holder in holders {
+        let Some(slot) = me.table().slot(holder) else { return Woken::Changed };
+        let Some(life) = watch(slot, holder) else { return Woken::Changed };
         waits[count] = Wait { word: Word::Low(slot.life()), expected: life.low() };
         waits[count + 1] = Wait { word: Word::High(slot.life()), expected: life.incarnation() };
         count += 2;
     }
     me.list().set_pending(gate);
-    if wait_any(&waits[..count], 1, deadline) == Woken::TimedOut { Err(TimedOut) } else { Ok(()) }
+    wait_any(&waits[..count], 1, deadline)
+}
+
+/// See [`wake_others`].
+pub(crate) fn wake_those_who_wait_for_the_dead(me: &Attachment, holders: impl Iterator<Item = Holder>) {
+    for (slot, holder) in holders.filter_map(|holder| Some((me.table().slot(holder)?, holder))) {
+        wake_others(slot, holder);
+    }
 }
 
 /// Asks for a wake when `holder`, of this slot, dies: what its life word is then. `None` if it is dead.
@@ -113,7 +117,7 @@ fn watch(slot: &Slot, holder: Holder) -> Option<Life> {
     // looks again with `dead`, which acquires.
     let mut life = Life(slot.life().load(Relaxed));
     loop {
-        if life.incarnation() != holder.incarnation || !life.has_tid() {
+        if !life.lives(holder) {
             return None;
         }
         if life.has_waiters() {
@@ -123,6 +127,14 @@ fn watch(slot: &Slot, holder: Holder) -> Option<Life> {
             Ok(_) => life = life.with_waiters(),
             Err(seen) => life = Life(seen),
         }
+    }
+}
+
+/// The kernel wakes one when a holder dies, who may not be the one that has to go on: so that one wakes all who sleep on its life word.
+fn wake_others(slot: &Slot, holder: Holder) {
+    // Relaxed: who is woken looks again with `dead` before it takes anything.
+    if !Life(slot.life().load(Relaxed)).lives(holder) {
+        wake(Word::Low(slot.life()), ALL);
     }
 }
 

@@ -5,6 +5,7 @@ mod bell;
 pub mod broadcast;
 mod error;
 mod interface;
+pub mod mpmc;
 pub mod mpsc;
 pub(crate) mod record;
 #[cfg(not(model))]

@@ -39,8 +39,11 @@ impl Kind {
     /// A [`mpsc::lanes::Ring`](crate::ring::mpsc::lanes::Ring).
     pub const MPSC_LANES: Self = Self(12);
 
+    /// An [`mpmc::Ring`](crate::ring::mpmc::Ring).
+    pub const MPMC: Self = Self(15);
+
     /// All that this version knows.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::MUTEX,
         Self::SPSC,
         Self::FUTEX_MUTEX,
@@ -51,6 +54,7 @@ impl Kind {
         Self::BOARD,
         Self::MPSC_LANES,
         Self::BROADCAST,
+        Self::MPMC,
     ];
 
     /// What it is called, if this version knows it.
@@ -66,6 +70,7 @@ impl Kind {
             Self::BOARD => Some("board"),
             Self::BROADCAST => Some("broadcast ring"),
             Self::MPSC_LANES => Some("MPSC ring, lanes"),
+            Self::MPMC => Some("MPMC ring"),
             Self(_) => None,
         }
     }

@@ -16,6 +16,7 @@ mod image;
 mod kernel;
 mod lock;
 mod locks;
+mod mpmc;
 mod names;
 #[path = "../os/process.rs"]
 mod process;
@@ -39,6 +40,7 @@ fn sections() -> Vec<Section> {
         kernel::section(),
         cell::section(),
         locks::section(),
+        mpmc::section(),
     ]
 }
 

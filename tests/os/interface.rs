@@ -2,7 +2,7 @@
 
 use ownerdead::inspect::{Thread, inspect};
 use ownerdead::ring::{
-    Commit, Consume, PopTimeoutError, Produce, PushTimeoutError, Topology, TryPopError, TryPushError, broadcast,
+    Commit, Consume, PopTimeoutError, Produce, PushTimeoutError, Topology, TryPopError, TryPushError, broadcast, mpmc,
     mpsc::lanes, spsc,
 };
 use ownerdead::segment::{Options, Segment};
@@ -92,6 +92,34 @@ fn a_lossless_broadcast_ring_does_all_that_a_ring_does() {
     assert!(problems(ring.segment(), None).is_empty());
     for (offset, word) in [(0, 100), (8, 1 << 40)] {
         assert!(!problems(ring.segment(), Some((offset, word))).is_empty(), "{word:#x} at {offset}");
+    }
+}
+
+#[test]
+fn an_mpmc_ring_does_all_that_a_ring_does() {
+    use mpmc::{Config, OnDeath, Order, Ring};
+    // Payloads in their slots, and outside.
+    for config in [Config::new(4, 32), Config::new(8, 100).order(Order::Round).on_death(OnDeath::Drop).checksum(false)]
+    {
+        let ring = Ring::memfd(&Options::new(), &config).unwrap();
+        does_all(&ring);
+        let me = ring.attach().unwrap();
+        let mut producer = ring.producer(&me).unwrap().into_inner();
+        let mut consumer = ring.consumer(&me).unwrap().into_inner();
+        producer.push(1, b"seen by inspect").unwrap();
+        producer.push(2, b"as well").unwrap();
+        let peek = consumer.peek().unwrap();
+        let reservation = producer.reserve(3, 5).unwrap();
+        assert!(problems(ring.segment(), None).is_empty());
+        // The configuration's words: slots, payload, flags; a hint; and a slot that is of an earlier lap, and of a later one.
+        let first = 4096 + 64 * (ring.statistics().read % ring.statistics().capacity) as usize;
+        for (offset, word) in
+            [(0, 3), (8, 1 << 40), (16, 1 << 40), (128, 0), (256, 1 << 63), (first, 0), (first, 1 << 40)]
+        {
+            assert!(!problems(ring.segment(), Some((offset, word))).is_empty(), "{word:#x} at {offset}");
+        }
+        drop((peek, reservation));
+        assert!(problems(ring.segment(), None).is_empty());
     }
 }
 

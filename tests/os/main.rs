@@ -8,6 +8,7 @@ mod futex_mutex;
 mod handles;
 mod inspect;
 mod interface;
+mod mpmc;
 mod process;
 mod ring;
 mod robust_list;

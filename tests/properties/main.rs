@@ -5,6 +5,7 @@ mod broadcast;
 mod cell;
 mod lanes;
 mod locks;
+mod mpmc;
 mod mutex;
 mod ring;
 
@@ -70,6 +71,37 @@ proptest! {
         operations in prop::collection::vec(lanes_operation(), 1..80),
     ) {
         let mut pair = lanes::Pair::new(checksum, wipe);
+        for operation in &operations {
+            pair.step(operation);
+        }
+        pair.finish();
+    }
+}
+
+fn mpmc_operation() -> impl Strategy<Value = mpmc::Operation> {
+    use mpmc::Operation::*;
+    let (side, len) = (0usize..2, 0usize..80);
+    prop_oneof![
+        5 => (side.clone(), len.clone()).prop_map(|(side, len)| Push { side, len }),
+        2 => (side.clone(), len, any::<bool>()).prop_map(|(side, len, commit)| Reserve { side, len, commit }),
+        4 => side.clone().prop_map(|side| Pop { side }),
+        2 => (side, any::<bool>()).prop_map(|(side, consume)| Peek { side, consume }),
+        1 => (any::<bool>(), 1usize..4).prop_map(|(writing, count)| Die { writing, count }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_mpmc_ring_is_a_queue_where_no_two_are_at_work_at_once(
+        outside: bool,
+        checksum: bool,
+        round: bool,
+        drops: bool,
+        operations in prop::collection::vec(mpmc_operation(), 1..80),
+    ) {
+        let mut pair = mpmc::Pair::new(outside, checksum, round, drops);
         for operation in &operations {
             pair.step(operation);
         }

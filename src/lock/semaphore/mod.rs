@@ -46,7 +46,7 @@ use crate::owner::{AttachError, Attachment, Right, Table, finish_waiting, sleep_
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use crate::sync::futex::{MAX_WAITS, Word, wake};
+use crate::sync::futex::{MAX_WAITS, Wait, Woken, Word, wake};
 use crate::sync::shm::Shared;
 use crate::sync::{thread, time};
 use core::marker::PhantomData;
@@ -226,8 +226,13 @@ impl Semaphore {
             }
             if self.ask_for_wakes(&held) {
                 slept = true;
-                let rights = held.permits().iter().map(|&(number, right)| (&*self.permits[number], right));
-                late = sleep_on_holders(me, &self.gate, rights, deadline).is_err();
+                // Words first, as they were found: where the kernel allows only one, it is the first of them.
+                let words = held.permits().iter().map(|&(number, right)| Wait {
+                    word: Word::Low(&self.permits[number]),
+                    expected: right.with_waiters().low(),
+                });
+                let holders = held.permits().iter().filter_map(|&(_, right)| right.holder());
+                late = sleep_on_holders(me, &self.gate, words, holders, deadline) == Woken::TimedOut;
             }
             // Who is late takes one still that can be had.
             match self.look(me) {

@@ -4,9 +4,9 @@ use super::Output;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::HumanBytes;
 use ownerdead::inspect::{
-    BroadcastReport, CellReport, ChecksumState, EntryReport, HeaderReport, HolderReport, LanesReport, LockState,
-    MutexReport, ParticipantsReport, RecordReport, RecordsReport, Report, RingReport, RwLockReport, SeatReport,
-    SeatReportState, SemaphoreReport, SlotReport, Thread, ValueState, WriterState,
+    BroadcastReport, CellReport, ChecksumState, ClaimReport, EntryReport, HeaderReport, HolderReport, LanesReport,
+    LockState, MpmcReport, MutexReport, ParticipantsReport, RecordReport, RecordsReport, Report, RingReport,
+    RwLockReport, SeatReport, SeatReportState, SemaphoreReport, SlotReport, Thread, ValueState, WriterState,
 };
 use ownerdead::owner::SlotState;
 use std::io::{self, Write};
@@ -47,6 +47,9 @@ pub fn print(output: &Output) -> io::Result<()> {
     if let Some(ring) = &report.broadcast {
         self::broadcast(&mut facts, ring);
     }
+    if let Some(ring) = &report.mpmc {
+        self::mpmc(&mut facts, ring);
+    }
     if let Some(rwlock) = &report.rwlock {
         self::rwlock(&mut facts, rwlock);
     }
@@ -60,7 +63,8 @@ pub fn print(output: &Output) -> io::Result<()> {
     if let Some(listed) = &output.listed_records {
         writeln!(out, "{}", records(listed))?;
         let of_lanes = report.lanes.iter().flat_map(|ring| &ring.lanes).filter_map(|lane| lane.records);
-        let found = report.ring.as_ref().and_then(|ring| ring.records).into_iter().chain(of_lanes);
+        let of_mpmc = report.mpmc.as_ref().and_then(|ring| ring.records);
+        let found = report.ring.as_ref().and_then(|ring| ring.records).into_iter().chain(of_lanes).chain(of_mpmc);
         let all: u64 = found.map(|all| all.count + all.padding).sum();
         let left = all.saturating_sub(listed.len() as u64);
         if left > 0 {
@@ -201,6 +205,41 @@ fn broadcast(facts: &mut Table, ring: &BroadcastReport) {
         let said = format!("{}; {} behind it", seat(&reader.seat, "the writer writes"), reader.read);
         facts.add_row([&format!("reader {}", reader.place), &said]);
     }
+}
+
+fn mpmc(facts: &mut Table, ring: &MpmcReport) {
+    let order = if ring.round { "round" } else { "strict" };
+    let fate = if ring.drops { "dropped" } else { "delivered again" };
+    let checksums = if ring.checksum { "with" } else { "no" };
+    let of = format!("{} slots of {}, {checksums} checksums, {order} order", ring.slots, bytes(ring.payload));
+    facts.add_row(["ring", &format!("{of}; what a dead consumer was reading is {fate}")]);
+    facts.add_row(["positions", &format!("claimed to {}, done with to {}", ring.write_index, ring.read_index)]);
+    let states = ring.states;
+    let counts = [
+        (states.full, "full"),
+        (states.writing, "being written"),
+        (states.reading, "being read"),
+        (states.dead, "of dead ones, to be recovered by who comes by"),
+        (states.damaged, "DAMAGED"),
+        (states.free, "free"),
+    ];
+    let some: Vec<_> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    facts.add_row(["slots", &some.join(", ")]);
+    for claim in &ring.claims {
+        facts.add_row([&format!("slot {}", claim.index), &self::claim(claim)]);
+    }
+    facts.add_row(["records", &self::counts(ring.records)]);
+}
+
+fn claim(claim: &ClaimReport) -> String {
+    let what = if claim.reads { "reads" } else { "writes" };
+    let whose = match &claim.holder {
+        Some(holder) if holder.alive => format!("{} {what} it", self::holder(holder)),
+        Some(holder) => format!("{} {what} it no more", self::holder(holder)),
+        None => format!("DAMAGED: {}", claim.word),
+    };
+    if claim.waiters { format!("{whose}, others may sleep until that is done") } else { whose }
 }
 
 fn seat(seat: &SeatReport, until: &str) -> String {
