@@ -20,9 +20,21 @@ pub const BATCH: usize = 32;
 const KIND: u32 = 1;
 
 /// One way of carrying messages: both ends of it, to be set up in the threads that will use them.
-pub struct Carrier {
-    pub sender: Box<dyn FnOnce() -> Sender + Send>,
-    pub receiver: Box<dyn FnOnce() -> Receiver + Send>,
+pub struct Carrier<S = Sender, R = Receiver> {
+    pub sender: Box<dyn FnOnce() -> S + Send>,
+    pub receiver: Box<dyn FnOnce() -> R + Send>,
+}
+
+/// A sending end.
+pub trait Sends: 'static {
+    /// Sends one message.
+    fn send(&mut self, payload: &[u8]);
+}
+
+/// A receiving end.
+pub trait Receives: 'static {
+    /// Receives one message into `payload`, replacing what it held.
+    fn receive(&mut self, payload: &mut Vec<u8>);
 }
 
 /// How a carrier waits.
@@ -83,10 +95,9 @@ pub fn socket() -> Carrier {
     }
 }
 
-impl Sender {
-    /// Sends one message.
+impl Sends for Sender {
     #[inline]
-    pub fn send(&mut self, payload: &[u8]) {
+    fn send(&mut self, payload: &[u8]) {
         match self {
             Self::Ring(producer, Manner::Spin) => loop {
                 match producer.try_push(KIND, payload) {
@@ -113,7 +124,9 @@ impl Sender {
             }
         }
     }
+}
 
+impl Sender {
     /// Sends messages of `size` bytes that lie one after the other, as few commits as there is room for.
     pub fn send_batch(&mut self, mut payloads: &[u8], size: usize) {
         while !payloads.is_empty() {
@@ -154,10 +167,9 @@ impl Sender {
     }
 }
 
-impl Receiver {
-    /// Receives one message into `payload`, replacing what it held.
+impl Receives for Receiver {
     #[inline]
-    pub fn receive(&mut self, payload: &mut Vec<u8>) {
+    fn receive(&mut self, payload: &mut Vec<u8>) {
         match self {
             Self::Ring(consumer, Manner::Spin) => loop {
                 match consumer.try_pop(payload) {
@@ -188,7 +200,9 @@ impl Receiver {
             }
         }
     }
+}
 
+impl Receiver {
     /// Gives the messages that are there to `take`, ours up to [`BATCH`], waiting for the first, and commits them together.
     pub fn receive_batch(&mut self, payload: &mut Vec<u8>, mut take: impl FnMut(&[u8])) -> usize {
         loop {

@@ -15,10 +15,11 @@ const COUNT: u64 = 20_000;
 const OURS: &str = "ownerdead RobustMutex";
 const PTHREAD_ROBUST: &str = "pthread, robust, process-shared";
 
-/// Locks, adds one to what is guarded, and unlocks, so many times.
-type Work = Box<dyn FnMut(u64)>;
+/// Does it so many times: here, locks, adds one to what is guarded, and unlocks.
+pub type Work = Box<dyn FnMut(u64)>;
 
-type Setup = fn() -> Work;
+/// Makes what is worked with.
+pub type Setup = fn() -> Work;
 
 const CONTENDERS: [(&str, Setup); 6] = [
     (OURS, robust),
@@ -115,19 +116,24 @@ fn sample(stage: &Stage, setup: Setup) -> Result<Sample, String> {
     Ok(if preempted > 0 { Sample::Preempted } else { Sample::Kept { value: took as f64 / COUNT as f64, raw: None } })
 }
 
-/// The table of locks.
-pub fn locks() -> Group {
-    let contender = |(name, setup): (&str, Setup)| Contender {
+/// A line for each, by one thread.
+pub fn lines(contenders: &[(&str, Setup)]) -> Vec<Contender> {
+    let line = |&(name, setup): &(&str, Setup)| Contender {
         name: name.into(),
         size: 0,
         sample: Box::new(move |stage| sample(stage, setup)),
     };
+    contenders.iter().map(line).collect()
+}
+
+/// The table of locks.
+pub fn locks() -> Group {
     Group {
         name: "lock",
         what: "lock, add one, unlock, by one thread, nobody else wanting the lock",
         measure: Measure::Operation,
         rounds: [200, 40],
-        contenders: CONTENDERS.map(contender).into(),
+        contenders: lines(&CONTENDERS),
         aims: vec![Aim {
             contender: OURS.into(),
             size: 0,

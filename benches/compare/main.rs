@@ -17,6 +17,8 @@ mod pair;
 #[cfg(not(model))]
 mod plan;
 #[cfg(not(model))]
+mod queues;
+#[cfg(not(model))]
 mod report;
 #[cfg(not(model))]
 mod ring;
@@ -24,6 +26,10 @@ mod ring;
 mod run;
 #[cfg(not(model))]
 mod shared;
+#[cfg(not(model))]
+mod structures;
+#[cfg(not(model))]
+mod topology;
 
 #[cfg(model)]
 fn main() {}

@@ -1,6 +1,6 @@
 //! The ring beside others: round trips and throughput.
 
-use crate::carriers::{BATCH, Carrier, Manner, Receiver, Sender, ring, rtrb, socket};
+use crate::carriers::{BATCH, Carrier, Manner, Receiver, Receives, Sender, Sends, ring, rtrb, socket};
 use crate::pair::{Load, Pair, Setup, Work};
 use crate::plan::{Aim, Bound, Contender, Group, Measure, Rival};
 use crate::shared::Court;
@@ -25,7 +25,13 @@ fn check(payload: &[u8], size: usize, number: u64) {
     assert!(payload.len() == size && payload[..8] == number.to_le_bytes(), "not message {number}");
 }
 
-fn round_trip(there: Carrier, back: Carrier, size: usize, threads: bool) -> Pair {
+/// Messages of `size` bytes to the other side, and back.
+pub fn round_trip<S: Sends, R: Receives>(
+    there: Carrier<S, R>,
+    back: Carrier<S, R>,
+    size: usize,
+    threads: bool,
+) -> Pair {
     let asking = move || -> Work {
         let (mut sender, mut receiver) = ((there.sender)(), (back.receiver)());
         let (mut message, mut answer, mut sent) = (vec![0xa5; size], Vec::with_capacity(size), 0);
@@ -54,23 +60,36 @@ fn round_trip(there: Carrier, back: Carrier, size: usize, threads: bool) -> Pair
     Pair { sides: [Box::new(asking), Box::new(answering)], threads }
 }
 
-fn throughput(carrier: Carrier, size: usize, way: Way, threads: bool) -> Pair {
-    let sending = move || sending((carrier.sender)(), size, way);
-    let receiving = move || receiving((carrier.receiver)(), size, way);
+/// Messages of `size` bytes from one side to the other.
+pub fn throughput<S: Sends, R: Receives>(carrier: Carrier<S, R>, size: usize, threads: bool) -> Pair {
+    let sending = move || -> Work {
+        let (mut sender, mut message, mut sent) = ((carrier.sender)(), vec![0xa5; size], 0);
+        Box::new(move |count| {
+            for _ in 0..count {
+                sent += 1;
+                number(&mut message, sent);
+                sender.send(&message);
+            }
+        })
+    };
+    let receiving = move || -> Work {
+        let (mut receiver, mut message, mut seen) = ((carrier.receiver)(), Vec::with_capacity(size), 0);
+        Box::new(move |count| {
+            for _ in 0..count {
+                seen += 1;
+                receiver.receive(&mut message);
+                check(&message, size, seen);
+            }
+        })
+    };
     Pair { sides: [Box::new(sending), Box::new(receiving)], threads }
 }
 
-fn sending(mut sender: Sender, size: usize, way: Way) -> Work {
-    let (mut messages, mut sent) = (vec![0xa5; size * BATCH], 0);
-    Box::new(move |count| match way {
-        Way::Single => {
-            for _ in 0..count {
-                sent += 1;
-                number(&mut messages, sent);
-                sender.send(&messages[..size]);
-            }
-        }
-        Way::Batch => {
+/// The same in batches.
+fn batches(carrier: Carrier, size: usize, threads: bool) -> Pair {
+    let sending = move || -> Work {
+        let (mut sender, mut messages, mut sent): (Sender, _, _) = ((carrier.sender)(), vec![0xa5; size * BATCH], 0);
+        Box::new(move |count| {
             assert!(count.is_multiple_of(BATCH));
             for _ in 0..count / BATCH {
                 for message in messages.chunks_exact_mut(size) {
@@ -79,21 +98,12 @@ fn sending(mut sender: Sender, size: usize, way: Way) -> Work {
                 }
                 sender.send_batch(&messages, size);
             }
-        }
-    })
-}
-
-fn receiving(mut receiver: Receiver, size: usize, way: Way) -> Work {
-    let (mut message, mut seen) = (Vec::with_capacity(size), 0);
-    Box::new(move |count| match way {
-        Way::Single => {
-            for _ in 0..count {
-                seen += 1;
-                receiver.receive(&mut message);
-                check(&message, size, seen);
-            }
-        }
-        Way::Batch => {
+        })
+    };
+    let receiving = move || -> Work {
+        let (mut receiver, mut message, mut seen): (Receiver, _, _) =
+            ((carrier.receiver)(), Vec::with_capacity(size), 0);
+        Box::new(move |count| {
             let mut left = count;
             while left > 0 {
                 left -= receiver.receive_batch(&mut message, |payload| {
@@ -101,11 +111,19 @@ fn receiving(mut receiver: Receiver, size: usize, way: Way) -> Work {
                     check(payload, size, seen);
                 });
             }
-        }
-    })
+        })
+    };
+    Pair { sides: [Box::new(sending), Box::new(receiving)], threads }
 }
 
 impl Way {
+    fn pair(self, carrier: Carrier, size: usize, threads: bool) -> Pair {
+        match self {
+            Self::Single => throughput(carrier, size, threads),
+            Self::Batch => batches(carrier, size, threads),
+        }
+    }
+
     fn name(self, carrier: String) -> String {
         match self {
             Self::Single => carrier,
@@ -155,7 +173,8 @@ fn two_lines(court: &'static Court) -> Pair {
     Pair { sides: [side(0), side(1)], threads: false }
 }
 
-fn contender(name: String, size: usize, load: Load, pair: impl Fn() -> Pair + 'static) -> Contender {
+/// A line of a table whose samples have two sides.
+pub fn contender(name: String, size: usize, load: Load, pair: impl Fn() -> Pair + 'static) -> Contender {
     Contender { name, size, sample: Box::new(move |stage| pair().run(stage.court, stage.cpus, load)) }
 }
 
@@ -197,8 +216,8 @@ pub fn throughputs() -> Group {
         let batches = if size < 1024 { 256 } else { 64 };
         let spin = Load { warm_up: batches * BATCH, count: batches * BATCH };
         let sleep = Load { warm_up: 500, count: 1000 };
-        let mut add = |name, load, threads, way, carrier: Box<dyn Fn() -> Carrier>| {
-            contenders.push(contender(name, size, load, move || throughput(carrier(), size, way, threads)));
+        let mut add = |name, load, threads, way: Way, carrier: Box<dyn Fn() -> Carrier>| {
+            contenders.push(contender(name, size, load, move || way.pair(carrier(), size, threads)));
         };
         for checksum in [true, false] {
             for way in [Way::Single, Way::Batch] {

@@ -3,13 +3,13 @@
 use crate::pair::{Stage, pin};
 use crate::plan::Group;
 use crate::report::{Report, legend};
-use crate::{death, lock, machine, ring};
+use crate::{death, lock, machine, ring, structures, topology};
 use clap::Parser;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Measures the structures beside others: locks, round trips and throughput of the ring, notice of deaths.
+/// Measures the structures beside others: locks and cells, round trips and throughput of rings, notice of deaths.
 #[derive(Parser)]
 #[command(name = "cargo bench --bench compare --")]
 struct Arguments {
@@ -51,7 +51,11 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), String> {
     let stage = Stage::new()?;
-    let mut groups = vec![lock::locks(), ring::round_trips(stage.court), ring::throughputs(), death::deaths()];
+    let mut groups = vec![lock::locks()];
+    groups.extend(structures::groups());
+    groups.extend([ring::round_trips(stage.court), ring::throughputs()]);
+    groups.extend(topology::groups());
+    groups.push(death::deaths());
     if let Some(filter) = &arguments.filter {
         groups = groups.into_iter().filter_map(|group| narrowed(group, filter)).collect();
         if groups.is_empty() {

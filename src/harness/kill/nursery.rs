@@ -5,7 +5,7 @@
 
 use super::engine::{Child, End, Engine, EngineError, hold_back_news, os};
 use super::record::Recording;
-use super::step::{Recorder, make_writable};
+use super::step::Recorder;
 use super::{Finding, Kind, Memory, Subject, clock, plant};
 use std::io::{self, Read as _, Write as _};
 use std::mem::forget;
@@ -105,7 +105,6 @@ fn serve<S: Subject>(engine: &Engine, subject: &S, recorder: &mut Recorder<'_>, 
         eprintln!("the clock cannot be overwritten: {error}");
         return;
     }
-    let _ = keep_code_mapped();
     let mut byte = [0];
     while line.read_exact(&mut byte).is_ok() {
         let task = Task::unpack(engine.board.task());
@@ -122,21 +121,6 @@ fn serve<S: Subject>(engine: &Engine, subject: &S, recorder: &mut Recorder<'_>, 
             return;
         }
     }
-}
-
-/// Writes to each mapping of code, so that a fork copies its page table: a child would find each page of it anew, by a fault. Where
-/// that is not allowed a fork is slower, and nothing else.
-fn keep_code_mapped() -> io::Result<()> {
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
-    for line in maps.lines().filter(|line| line.contains(" r-xp ") && line.contains('/')) {
-        let Some((start, end)) = line.split(' ').next().and_then(|range| range.split_once('-')) else { continue };
-        let [Ok(start), Ok(end)] = [start, end].map(|text| u64::from_str_radix(text, 16)) else { continue };
-        make_writable(start, (end - start) as usize)?;
-        let first = start as *mut u8;
-        // SAFETY: the first byte of a mapping that was just made writable, and that stays; it is written as it is.
-        unsafe { first.write_volatile(first.read_volatile()) };
-    }
-    Ok(())
 }
 
 /// In a victim or a survivor.
