@@ -17,6 +17,8 @@ const MARKS: u64 = 1 << 18;
 const ROUNDS: u64 = 16;
 /// Bits of a record's number in its kind; the producer is above them.
 const NUMBER: u32 = 24;
+/// How long one is stopped now and then.
+const LONG: Duration = Duration::from_secs(2);
 /// How long a consumer sleeps at most: it looks whether it shall go on only when it wakes.
 const NAP: Duration = Duration::from_millis(20);
 
@@ -134,7 +136,11 @@ fn stop_one(stage: &mut Stage, people: &[Option<Victim>]) {
         let who = stage.rng.random_range(0..people.len());
         if let Some(victim) = &people[who] {
             stage.stop(victim);
-            stage.pause(Duration::from_millis(3));
+            if stage.rng.random_bool(1.0 / 600.0) {
+                stage.sleep(LONG);
+            } else {
+                stage.pause(Duration::from_millis(3));
+            }
             stage.go_on(victim);
         }
     }

@@ -200,6 +200,11 @@ impl Stage {
         }
     }
 
+    /// Sleeps.
+    pub fn sleep(&self, time: Duration) {
+        sleep_until(now() + time);
+    }
+
     /// A random instant before `most` from now.
     pub fn instant(&mut self, most: Duration) -> Duration {
         now() + Duration::from_nanos(self.rng.random_range(0..most.as_nanos() as u64))

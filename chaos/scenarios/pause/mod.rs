@@ -1,5 +1,8 @@
 //! Everyone is stopped in turn, and keeps what it holds, however long; then it goes on, or is killed where it stands.
 
+mod crowd;
+mod locks;
+
 use super::{Pair, ZERO};
 use crate::stage::{Stage, hang};
 use crate::stamps::{Phase, Stamps, shared};
@@ -17,6 +20,8 @@ const HERE: u64 = 1;
 const GO: u64 = 2;
 /// How long those wait who are to be disappointed.
 const SHORT: Duration = Duration::from_millis(2);
+/// How long a victim now and then stands before anybody looks: what holds for a moment holds for seconds.
+const LONG: Duration = Duration::from_secs(2);
 
 pub fn run(stage: &mut Stage) {
     let stamps = &shared(1)[0];
@@ -25,7 +30,16 @@ pub fn run(stage: &mut Stage) {
         stop_a_consumer(stage, stamps);
         stop_a_holder(stage, stamps);
         stop_a_waiter(stage, stamps);
-        stage.cases += 4;
+        for role in [
+            crowd::stop_a_writer,
+            crowd::stop_a_reader,
+            locks::stop_a_reader,
+            locks::stop_a_writer,
+            locks::stop_a_permit,
+        ] {
+            role(stage, stamps);
+        }
+        stage.cases += 9;
     }
 }
 
@@ -51,11 +65,14 @@ fn stopped(
         return true;
     }
     stage.stop(&victim);
+    if stage.rng.random_bool(1.0 / 4000.0) {
+        stage.sleep(LONG);
+    }
     others(stage);
     let dies = stage.rng.random_bool(0.5);
     if dies {
         let since = stage.kill(&mut victim, stamps);
-        others_after(stage, since);
+        stage.recovered(since);
     } else {
         stamps.signal.set(GO);
         stage.go_on(&victim);
@@ -63,10 +80,6 @@ fn stopped(
     }
     stage.hear(stamps, &COMPLAINTS);
     dies
-}
-
-fn others_after(stage: &mut Stage, since: Duration) {
-    stage.recovered(since);
 }
 
 fn ring() -> (Ring, Attachment) {
