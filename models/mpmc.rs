@@ -90,6 +90,17 @@ fn two_deaths_lose_nothing_that_was_committed() {
         .run(|world| mpmc::two_deaths(world, &bare(2)));
 }
 
+/// A sleeper dies that was woken, or is to be, and so does who was to wake it, or another one.
+#[test]
+fn two_deaths_leave_no_sleeper_beside_a_record() {
+    Sweep::new("mpmc_two_deaths_asleep")
+        .victims(&["c", "p"])
+        .two_deaths()
+        .preemptions(0, 0)
+        .runs(1_000)
+        .run(|world| mpmc::two_deaths_asleep(world, &bare(4)));
+}
+
 #[test]
 fn who_reserved_and_died_is_skipped() {
     Sweep::new("mpmc_reserved")

@@ -388,6 +388,35 @@ pub fn empty_for_two(world: &mut World, config: &Config) {
     );
 }
 
+/// `p` writes the first record while two more are there; `c` and `d` wait for one each. `p` and `c` may die, both.
+pub fn two_deaths_asleep(world: &mut World, config: &Config) {
+    let ring = Ring::private(config, 4);
+    let oracle = Oracle::new();
+    // First, so that they are asleep when it goes on.
+    add_count(world, &ring, &oracle, "c", 1);
+    add_count(world, &ring, &oracle, "d", 1);
+    let (open, fill, o) = (ring.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
+    world.process_after(
+        "p",
+        move || {
+            let me = open.attach().expect("a free slot");
+            let [first, mut second] = [(); 2].map(|()| open.producer(&me).expect("an honest ring").into_inner());
+            // Leaked, so that it can be lent for as long as there is a process.
+            let first = Box::leak(Box::new(first));
+            fill.begin(P + 1);
+            let reservation = first.reserve(P + 1, 8).expect("an empty ring");
+            fill.fill(&mut second, &[Q + 1, Q + 2]);
+            (reservation, second)
+        },
+        move |(mut reservation, second)| {
+            reservation.write(0, &payload(P + 1));
+            reservation.commit().expect("its own");
+            o.ended[P as usize + 1].set(true);
+            second
+        },
+    );
+}
+
 /// `x` reserves a slot and gives it up, and another one that it commits. It may die; then it comes back, and pushes. `d` pops until it
 /// has that.
 pub fn reserved(world: &mut World, config: &Config) {

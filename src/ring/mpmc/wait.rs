@@ -20,8 +20,9 @@
 //! were forgotten with it, since they sleep on the same bell. If it is a producer, it strikes the consumers' bell first, and looks at the
 //! one word that all producers wait for. Consumers come by that word too: it is the first that is not done with.
 //!
-//! That a stroke wakes all, and that who leaves wakes one more, each make up for the other in all that the models have: only without both is
-//! a sleeper forgotten there (known bug 14).
+//! Three of these wakes make up for each other in all that the models have: that a stroke wakes all, that who leaves wakes one more, and
+//! what is struck and woken for a dead one. Without the first two a sleeper is forgotten (known bug 14), as it is where the gate is not
+//! pending (66).
 
 use super::claims::{Side, Watched};
 use crate::owner::{finish_waiting, sleep_on_holders, wake_those_who_wait_for_the_dead};
