@@ -26,6 +26,8 @@ const LONG: Duration = Duration::from_micros(4500);
 pub const INSIDE: usize = 24;
 /// Those that do not.
 pub const OUTSIDE: usize = 85;
+/// Of these the victim's takes eight granules.
+pub const EIGHT_GRANULES: usize = 74;
 /// Slots of a ring for a crowd.
 pub const LARGE_RING: usize = 32;
 

@@ -6,10 +6,12 @@ use super::Is::{self, *};
 use super::Meanwhile::{self, Done};
 use super::Other::{self, *};
 use super::{
-    INSIDE, LARGE_RING, LONG, MINE, Mpmc, OUTSIDE, Operation, RING, Role, SHORT, Victim, WHOSE, kind, records,
+    EIGHT_GRANULES, INSIDE, LARGE_RING, LONG, MINE, Mpmc, OUTSIDE, Operation, RING, Role, SHORT, Victim, WHOSE, kind,
+    records,
 };
 use ownerdead::harness::kill::Facts;
 use ownerdead::ring::mpmc::{Config, OnDeath, Order};
+use std::mem::forget;
 use std::time::Duration;
 
 /// Defines operations: functions of their own, so that their instructions are.
@@ -87,9 +89,12 @@ operations! {
         let _ = victim.consumer.peek().map(|peek| peek.len());
     }
     commit(_s, victim, facts) {
-        if victim.reservation.take().is_some_and(|reservation| reservation.commit().is_ok()) {
+        let committed = victim.reservation.take().map(|reservation| reservation.commit());
+        if matches!(committed, Some(Ok(()))) {
             records(facts, MINE).pushed(victim.number);
         }
+        // To free an error is no part of it.
+        forget(committed);
     }
     give_up(_s, victim, _facts) { drop(victim.reservation.take()) }
     consume(subject, victim, facts) {
@@ -125,10 +130,6 @@ const PUSHES: &[(Is, Other)] = &[
     (Full, Gone),
     (Slept, Gone),
     (Behind, Gone),
-    (LapsBehind, Gone),
-    (LastLap, Gone),
-    (LastLap, WroteAndDied),
-    (Reserved, Gone),
     (TooLarge, Gone),
     (Warm, Writes),
     (Full, Writes),
@@ -138,8 +139,6 @@ const PUSHES: &[(Is, Other)] = &[
     (Damaged(NoSlot), Gone),
     (Damaged(NoClaim), Gone),
     (Damaged(Mine), Gone),
-    (Damaged(BeforeFirst(1)), Gone),
-    (Damaged(BeforeFirst(2)), Gone),
     (Damaged(TailTooFar), Gone),
     (Damaged(TailAhead), Gone),
     (Damaged(TailFarAhead), Gone),
@@ -162,11 +161,6 @@ const POPS: &[(Is, Other)] = &[
     (Empty, Gone),
     (Slept, Gone),
     (Behind, Gone),
-    (LapsBehind, Gone),
-    (LastLap, Gone),
-    (LastLap, WroteAndDied),
-    (Holed, Reads),
-    (Reserved, Gone),
     (Warm, Writes),
     (Warm, WroteAndDied),
     (Warm, Reads),
@@ -196,6 +190,17 @@ const POPS_THAT_WAIT: &[(Is, Other)] = &[
     (Damaged(Length), Gone),
     (Damaged(Payload), Gone),
 ];
+/// In which a slot is found in other ways. That is the same function for all operations.
+const FINDS_ROOM: &[(Is, Other)] = &[
+    (LapsBehind, Gone),
+    (LastLap, Gone),
+    (LastLap, WroteAndDied),
+    (Reserved, Gone),
+    (Damaged(BeforeFirst(1)), Gone),
+    (Damaged(BeforeFirst(2)), Gone),
+];
+const FINDS_RECORD: &[(Is, Other)] =
+    &[(LapsBehind, Gone), (LastLap, Gone), (LastLap, WroteAndDied), (Holed, Reads), (Reserved, Gone)];
 const WARM: &[(Is, Other)] = &[(Warm, Gone), (Slept, Gone), (NoPayload, Gone)];
 const HELD: &[(Is, Other)] = &[(Warm, Gone), (Asked, Gone), (LastLap, Gone)];
 const LOOKS: &[(Is, Other)] =
@@ -241,19 +246,22 @@ pub fn cases(all: &mut Vec<Case>) {
         let mut add = |is, other, config, how: &str| {
             let title = format!("mpmc.{name}.{}{how}", state(is, other));
             let case = Case::new(title, address, move || make(config, is, other));
-            // What survivors do is that of other sweeps, but in the first state of some operations, and where two have died. (How many
-            // records several dead readers have dropped the facts do not know.)
-            let first = (is, other) == states[0] && how.is_empty();
-            let two = matches!((is, other), (Warm | Full, WroteAndDied | ReadAndDied));
-            let survivors_die = match name {
-                "try_push" => first || two,
-                "try_pop" => first || two && how.is_empty(),
-                _ => false,
-            };
-            all.push(if survivors_die { case } else { case.first_deaths_alone().few_planted() });
+            // What survivors do is that of other sweeps, but in the first state of some operations, and where one has died before.
+            let first = (is, other) == states[0] && matches!(name, "try_push" | "try_pop");
+            let third = is == Warm && matches!(other, WroteAndDied | ReadAndDied) && name == "try_pop";
+            let case = if first && how.is_empty() || third { case } else { case.first_deaths_alone() };
+            all.push(if first && how.is_empty() { case } else { case.few_planted() });
         };
-        for &(is, other) in states {
+        let more = match name {
+            "try_push" => FINDS_ROOM,
+            "try_pop" => FINDS_RECORD,
+            _ => &[],
+        };
+        for &(is, other) in states.iter().chain(more) {
             add(is, other, plain, "");
+        }
+        if name == "reserve_and_drop" {
+            add(Warm, Gone, Config::new(RING, EIGHT_GRANULES), "_eight_granules");
         }
         if !matches!(name, "open" | "status") && !holds {
             add(Warm, Gone, plain.checksum(false), "_without_checksum");
