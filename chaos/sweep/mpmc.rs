@@ -1,16 +1,16 @@
-//! The MPMC ring: a producer or a consumer dies in each of its operations, beside another one that is at work, or has died in it.
+//! The MPMC ring: a producer or a consumer dies in each of its operations, beside others that are at work, or have died in it.
 
 mod operations;
+mod states;
 
 pub use operations::cases;
+pub use states::{Damage, Is, Meanwhile, Other};
 
 use super::case::{FactsOf, Handles, brief};
-use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word};
+use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word, meanwhile};
 use ownerdead::harness::oracle::Records;
-use ownerdead::owner::{Attachment, Claim};
-use ownerdead::ring::mpmc::{
-    Config, Consumer, OnDeath, PopTimeoutError, Producer, PushTimeoutError, Ring, TryPopError, TryPushError,
-};
+use ownerdead::owner::Attachment;
+use ownerdead::ring::mpmc::{Config, Consumer, OnDeath, Peek, Producer, Reservation, Ring, TryPopError, TryPushError};
 use ownerdead::segment::Options;
 use std::cell::RefCell;
 use std::mem::forget;
@@ -20,18 +20,19 @@ use std::time::Duration;
 pub const RING: usize = 4;
 /// For those who are to wait in vain: by the clock of a sweep they go to sleep once.
 const SHORT: Duration = Duration::from_micros(1500);
+/// For those who need not.
+const LONG: Duration = Duration::from_micros(4500);
 /// Payloads that lie in their slots.
 pub const INSIDE: usize = 24;
 /// Those that do not.
-pub const OUTSIDE: usize = 40;
+pub const OUTSIDE: usize = 85;
+/// Of these the victim's takes eight granules.
+pub const EIGHT_GRANULES: usize = 74;
+/// Slots of a ring for a crowd.
+pub const LARGE_RING: usize = 32;
 
-const SLOTS: u32 = 6;
-/// Offset of the ring's body in its segment: see `segment`.
-const BODY: usize = 4096 * (1 + SLOTS as usize);
-/// Offsets in the body: see `ring::mpmc`.
-const TAIL: usize = 128;
-const HEAD: usize = 256;
-const SLOT: usize = 4096;
+/// Slots of the table; with a crowd.
+const PARTICIPANTS: [u32; 2] = [6, 20];
 
 /// The victim's records, or, if it is a consumer, those of a producer that has gone; and the other one's.
 pub const MINE: u64 = 0;
@@ -39,73 +40,6 @@ const OTHERS: u64 = 1;
 pub const WHOSE: [u64; 2] = [MINE, OTHERS];
 /// Words of the facts.
 const FACTS: [FactsOf<5>; 2] = [FactsOf([0, 1, 2, 3, 4]), FactsOf([5, 6, 7, 8, 9])];
-
-/// What the ring is like when the operation begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Is {
-    /// As it was born.
-    Fresh,
-    /// Some records are in it, and some were read.
-    Warm,
-    /// What is written next, and what is read next, is the first slot again.
-    Wrapped,
-    Full,
-    Empty,
-    /// One slept that wanted a record, or room: the word says so still.
-    Slept,
-    /// Both hints are one behind, as the dead leave them.
-    Behind,
-    /// The payload is too long.
-    TooLarge,
-    Damaged(Damage),
-}
-
-/// What somebody has done to the ring who does not follow the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Damage {
-    /// All slots name a participant that is not there.
-    NoSlot,
-    /// The words of all slots are none.
-    NoClaim,
-    /// All slots are written by the victim, which does nothing.
-    Mine,
-    TailTooFar,
-    HeadTooFar,
-    /// A hint is a lap further than it can be, or two.
-    TailAhead,
-    TailFarAhead,
-    HeadAhead,
-    /// The first record's length, or its payload, is wrong.
-    Length,
-    Payload,
-}
-
-/// What another one does. Its claim is the first that is not done with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Other {
-    Gone,
-    /// It stands still, or is dead, amid a write. A record of its own comes after that.
-    Writes,
-    WroteAndDied,
-    /// Amid a read.
-    Reads,
-    ReadAndDied,
-}
-
-impl Other {
-    fn stands(self) -> bool {
-        matches!(self, Self::Writes | Self::Reads)
-    }
-
-    /// Slots that it has, or has filled.
-    fn slots(self) -> usize {
-        match self {
-            Self::Gone => 0,
-            Self::Writes | Self::WroteAndDied => 2,
-            Self::Reads | Self::ReadAndDied => 1,
-        }
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -123,6 +57,11 @@ pub struct Mpmc {
     other: Other,
     handles: Handles,
     foreign: bool,
+    holds: Option<Role>,
+    meanwhile: Option<Meanwhile>,
+    participants: u32,
+    /// Bytes of a payload that fits.
+    longest: usize,
     /// What a dead consumer was reading is dropped.
     pub drops: bool,
     timeout: Option<Duration>,
@@ -136,8 +75,11 @@ pub struct Victim {
     pub consumer: Consumer,
     pub bytes: Vec<u8>,
     pub number: u64,
-    pub payload: ([u8; 64], usize),
+    pub payload: ([u8; OUTSIDE], usize),
     pub timeout: Option<Duration>,
+    /// What it was at work on already.
+    pub peek: Option<Peek<'static>>,
+    pub reservation: Option<Reservation<'static>>,
 }
 
 pub struct Survivor {
@@ -151,12 +93,12 @@ pub fn kind(whose: u64, number: u64) -> u32 {
 }
 
 /// Its payload follows from that.
-pub fn payload(whose: u64, number: u64) -> ([u8; 64], usize) {
-    let mut bytes = [0; 64];
+fn payload(whose: u64, number: u64, longest: usize) -> ([u8; OUTSIDE], usize) {
+    let mut bytes = [0; OUTSIDE];
     for (index, byte) in bytes.iter_mut().enumerate() {
         *byte = ((number + 7 * whose) as u8).wrapping_mul(31).wrapping_add(index as u8) | 1;
     }
-    (bytes, INSIDE - (number % 3) as usize * 5)
+    (bytes, longest - (number % 3) as usize * 5)
 }
 
 pub fn records(facts: &Facts, whose: u64) -> Records<&Word, &Word> {
@@ -164,50 +106,42 @@ pub fn records(facts: &Facts, whose: u64) -> Records<&Word, &Word> {
     Records::new([begun, ended], [may_be_read, read, last])
 }
 
-fn push(producer: &mut Producer, whose: u64, facts: &Facts) -> Result<(), TryPushError> {
-    let records = records(facts, whose);
-    let number = records.begun.get() + 1;
-    let (bytes, len) = payload(whose, number);
-    records.push(number);
-    let pushed = producer.try_push(kind(whose, number), &bytes[..len]);
-    match pushed {
-        Ok(()) => records.pushed(number),
-        Err(_) => records.push(number - 1),
-    }
-    pushed
-}
-
-fn pop(consumer: &mut Consumer, facts: &Facts) -> Result<bool, Finding> {
-    let other = |error| Finding::other(format!("a pop: {error}"));
-    let peek = match consumer.peek() {
-        Ok(peek) => peek,
-        Err(TryPopError::Empty) => return Ok(false),
-        Err(error) => return Err(other(error)),
-    };
-    let (whose, number) = (u64::from(peek.kind() >> 16), u64::from(peek.kind() & 0xffff));
-    if !WHOSE.contains(&whose) {
-        return Err(Finding::other(format!("a record of kind {:#x}", peek.kind())));
-    }
-    let mut bytes = Vec::new();
-    peek.copy_to(&mut bytes).map_err(|corrupt| other(corrupt.into()))?;
-    let (expected, len) = payload(whose, number);
-    let records = records(facts, whose);
-    // Before it is committed as read: who does so may die, too.
-    records.arrived(number, bytes == expected[..len])?;
-    peek.consume();
-    records.committed(number);
-    Ok(true)
-}
-
 impl Mpmc {
     pub fn new(config: Config, role: Role, is: Is, other: Other, operation: Operation) -> Self {
-        let ring = Ring::memfd(&Options::new().slots(SLOTS), &config).expect("a ring");
+        let participants = PARTICIPANTS[usize::from(other.count() > 1)];
+        let ring = Ring::memfd(&Options::new().slots(participants), &config).expect("a ring");
         let memory = Memory::of(ring.segment()).expect("its file, mapped");
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
         let (handles, foreign, inherited) = (Handles::Own, false, RefCell::new(None));
         let (drops, timeout) = (ring.status().on_death == OnDeath::Drop, Some(SHORT));
-        Self { ring, memory, role, is, other, handles, foreign, drops, timeout, inherited, operation }
+        let (longest, holds, meanwhile) = (ring.longest_payload(), None, None);
+        Self {
+            ring,
+            memory,
+            role,
+            is,
+            other,
+            handles,
+            foreign,
+            holds,
+            meanwhile,
+            participants,
+            longest,
+            drops,
+            timeout,
+            inherited,
+            operation,
+        }
+    }
+
+    /// The victim has claimed a slot before its operation begins.
+    pub fn holding(self) -> Self {
+        Self { holds: Some(self.role), ..self }
+    }
+
+    pub fn with(self, meanwhile: Meanwhile) -> Self {
+        Self { meanwhile: Some(meanwhile), ..self }
     }
 
     pub fn inherited(self) -> Self {
@@ -223,6 +157,44 @@ impl Mpmc {
         Self { timeout, ..self }
     }
 
+    fn push(&self, producer: &mut Producer, whose: u64, facts: &Facts) -> Result<(), TryPushError> {
+        let records = records(facts, whose);
+        let number = records.begun.get() + 1;
+        let (bytes, len) = payload(whose, number, self.longest);
+        records.push(number);
+        let pushed = producer.try_push(kind(whose, number), &bytes[..len]);
+        match pushed {
+            Ok(()) => records.pushed(number),
+            Err(_) => records.push(number - 1),
+        }
+        pushed
+    }
+
+    fn pop(&self, consumer: &mut Consumer, facts: &Facts) -> Result<bool, Finding> {
+        let other = |error| Finding::other(format!("a pop: {error}"));
+        if self.drops {
+            WHOSE.iter().for_each(|&whose| records(facts, whose).read_unseen());
+        }
+        let peek = match consumer.peek() {
+            Ok(peek) => peek,
+            Err(TryPopError::Empty) => return Ok(false),
+            Err(error) => return Err(other(error)),
+        };
+        let (whose, number) = (u64::from(peek.kind() >> 16), u64::from(peek.kind() & 0xffff));
+        if !WHOSE.contains(&whose) {
+            return Err(Finding::other(format!("a record of kind {:#x}", peek.kind())));
+        }
+        let mut bytes = Vec::new();
+        peek.copy_to(&mut bytes).map_err(|corrupt| other(corrupt.into()))?;
+        let (expected, len) = payload(whose, number, self.longest);
+        let records = records(facts, whose);
+        // Before it is committed as read: who does so may die, too.
+        records.arrived(number, bytes == expected[..len])?;
+        peek.consume();
+        records.committed(number);
+        Ok(true)
+    }
+
     fn sides(&self) -> (Attachment, Producer, Consumer) {
         let me = brief(self.ring.attach().expect("a free slot"));
         let producer = self.ring.producer(&me).expect("its own segment").into_inner();
@@ -230,116 +202,60 @@ impl Mpmc {
         (me, producer, consumer)
     }
 
-    /// What another one has done before, and does.
-    fn begin(&self, facts: &Facts) -> (Attachment, Producer, Consumer) {
-        let wanted = "as the ring is then";
+    /// What one of the others has done before, and does.
+    fn begin(&self, first: bool, facts: &Facts) -> (Attachment, Producer, Consumer) {
         let (me, mut producer, mut consumer) = self.sides();
-        // Positions are as the state wants them: the claims begin in the first slot, or behind it.
-        let rounds = match self.is {
-            Is::Fresh => 0,
-            Is::Wrapped => RING,
-            _ => 2,
-        };
-        for _ in 0..rounds {
-            push(&mut producer, MINE, facts).expect(wanted);
-            assert!(pop(&mut consumer, facts).expect(wanted));
+        if first {
+            self.warm_up(&mut producer, &mut consumer, facts);
         }
         self.claim(&me, &mut producer, &mut consumer, facts);
         (me, producer, consumer)
     }
 
-    /// Brings the ring into its state, by one that has gone then.
-    fn bring(&self, facts: &Facts) {
-        let wanted = "as the ring is then";
-        let (_me, mut producer, mut consumer) = self.sides();
-        match self.is {
-            Is::Fresh | Is::Empty => {}
-            // By count: who finds it full looks at the dead one's slot.
-            Is::Full => (self.other.slots()..RING).for_each(|_| push(&mut producer, MINE, facts).expect(wanted)),
-            Is::Slept if self.role == Role::Producer => {
-                let slept = consumer.pop_timeout(&mut Vec::new(), SHORT);
-                assert_eq!(slept, Err(PopTimeoutError::TimedOut));
-            }
-            Is::Slept => {
-                while push(&mut producer, MINE, facts).is_ok() {}
-                let slept = producer.push_timeout(0, &[0; INSIDE], SHORT);
-                assert_eq!(slept, Err(PushTimeoutError::TimedOut));
-            }
-            _ => {
-                push(&mut producer, MINE, facts).expect(wanted);
-                push(&mut producer, MINE, facts).expect(wanted);
-            }
-        }
-        if self.is == Is::Behind {
-            // SAFETY: words of the mapping; nobody else is at work.
-            unsafe {
-                *self.body(TAIL) -= 1;
-                *self.body(HEAD) -= 1;
-            }
-        }
+    /// Nothing that is in the ring can be counted on.
+    fn is_damaged(&self) -> bool {
+        matches!(self.is, Is::Damaged(_)) || matches!(self.meanwhile, Some(Meanwhile::Damaged(_)))
     }
 
-    /// The other one's claim, which it keeps.
-    fn claim(&self, me: &Attachment, producer: &mut Producer, consumer: &mut Consumer, facts: &Facts) {
-        match self.other {
-            Other::Gone => {}
-            Other::Writes | Other::WroteAndDied => {
-                forget(producer.reserve(7, 5).expect("room"));
-                // It comes only when its producer has died, or has gone on: nobody counts on it.
-                let records = records(facts, OTHERS);
-                records.push(1);
-                let (bytes, len) = payload(OTHERS, 1);
-                let mut second = self.ring.producer(me).expect("its own segment").into_inner();
-                second.try_push(kind(OTHERS, 1), &bytes[..len]).expect("room");
+    /// The victim, which has what it has when its operation begins, claims a slot.
+    fn hold(&self, victim: &mut Victim, facts: &Facts) {
+        let position = match self.role {
+            Role::Producer => {
+                let producer = self.ring.producer(&victim.me).expect("its own segment").into_inner();
+                let (number, (bytes, len)) = (victim.number, &victim.payload);
+                records(facts, MINE).push(number);
+                let reserved = Box::leak(Box::new(producer)).reserve(kind(MINE, number), *len);
+                let mut reservation = reserved.expect("room");
+                reservation.write(0, &bytes[..*len]);
+                victim.reservation = Some(reservation);
+                self.ring.status().write_index - 1
             }
-            Other::Reads | Other::ReadAndDied => {
-                push(producer, OTHERS, facts).expect("room");
-                let records = records(facts, OTHERS);
-                records.may_be_read.set(1);
-                if self.other == Other::Reads {
-                    records.committed(1);
+            Role::Consumer => {
+                let consumer = self.ring.consumer(&victim.me).expect("its own segment").into_inner();
+                let peek = Box::leak(Box::new(consumer)).peek().expect("a record");
+                if self.handles == Handles::Inherited {
+                    // Its parent has it, and keeps it.
+                    let records = records(facts, MINE);
+                    records.may_be_read.set(u64::from(peek.kind()));
+                    records.committed(u64::from(peek.kind()));
                 }
-                forget(consumer.peek().expect("a record"));
+                victim.peek = Some(peek);
+                self.ring.status().read_index
             }
-        }
-    }
-
-    fn body(&self, offset: usize) -> *mut u64 {
-        let start = BODY + offset;
-        assert!(start.is_multiple_of(8) && start + 8 <= self.memory.len(), "a word of the memory: {start}");
-        // SAFETY: in bounds of the mapping, as was just seen.
-        unsafe { self.memory.start().as_ptr().add(start).cast() }
-    }
-
-    fn damage(&self, damage: Damage, me: &Attachment) {
-        let first = self.ring.status().read_index;
-        let slot = |position: u64| SLOT + position as usize % RING * 64;
-        // SAFETY: words of the mapping; nobody else is at work.
-        unsafe {
-            assert_eq!(*self.body(HEAD), first, "as ring::mpmc says");
-            let all = |word: &dyn Fn(u64) -> u64| {
-                for position in first..first + RING as u64 {
-                    *self.body(slot(position)) = word(position / RING as u64);
-                }
-            };
-            match damage {
-                Damage::NoSlot => all(&|_| 1 << 32 | 1 << 29 | 77),
-                Damage::NoClaim => all(&|_| 1 << 30),
-                Damage::Mine => all(&|lap| Claim::writing(me.id(), lap).0),
-                Damage::TailTooFar => *self.body(TAIL) = 1 << 63,
-                Damage::HeadTooFar => *self.body(HEAD) = 1 << 63,
-                Damage::TailAhead => *self.body(TAIL) += RING as u64,
-                Damage::TailFarAhead => *self.body(TAIL) += 3 * RING as u64,
-                Damage::HeadAhead => *self.body(HEAD) += 2 * RING as u64,
-                Damage::Length => *self.body(slot(first) + 16) |= 0xffff,
-                Damage::Payload => *self.body(slot(first) + 32) ^= 1,
-            }
+        };
+        if self.is == Is::Asked {
+            self.ask(position);
         }
     }
 
     /// What the victim has when its operation begins.
     fn victim(&self, facts: &Facts) -> Victim {
-        let (mut me, producer, consumer) = self.sides();
+        let (mut me, mut producer, consumer) = self.sides();
+        if self.is == Is::Reserved {
+            let mut second = self.ring.producer(&me).expect("its own segment").into_inner();
+            forget(second.reserve(1, 1).expect("room"));
+            while self.role == Role::Producer && self.push(&mut producer, MINE, facts).is_ok() {}
+        }
         if let Is::Damaged(damage) = self.is {
             self.damage(damage, &me);
         }
@@ -351,11 +267,21 @@ impl Mpmc {
         // In one state what is popped into has to grow.
         let bytes = Vec::with_capacity(if self.is == Is::Warm { 0 } else { 64 });
         let number = records(facts, MINE).begun.get() + 1;
-        let mut payload = payload(MINE, number);
-        if self.is == Is::TooLarge {
-            payload.1 = 64;
+        let mut payload = payload(MINE, number, self.longest);
+        match self.is {
+            Is::TooLarge => payload.1 = 64,
+            Is::NoPayload => payload.1 = 0,
+            _ => {}
         }
-        Victim { me, producer, consumer, bytes, number, payload, timeout: self.timeout }
+        let (timeout, peek, reservation) = (self.timeout, None, None);
+        let mut victim = Victim { me, producer, consumer, bytes, number, payload, timeout, peek, reservation };
+        if self.holds.is_some() {
+            self.hold(&mut victim, facts);
+        }
+        if let Some((call, step)) = self.meanwhile.map(|it| self.step(it)) {
+            meanwhile(call, step);
+        }
+        victim
     }
 }
 
@@ -369,9 +295,9 @@ impl Subject for Mpmc {
 
     fn prepare<'s>(&'s self, cast: &mut Cast<'s>, facts: &Facts) {
         match self.other {
-            Other::Gone => drop(self.begin(facts)),
-            Other::Writes | Other::Reads => cast.stands(|| self.begin(facts)),
-            Other::WroteAndDied | Other::ReadAndDied => cast.dies(|| self.begin(facts)),
+            Other::Gone => drop(self.begin(true, facts)),
+            Other::WroteAndDied | Other::ReadAndDied => cast.dies(|| self.begin(true, facts)),
+            _ => (0..self.other.count()).for_each(|index| cast.stands(|| self.begin(index == 0, facts))),
         }
         self.bring(facts);
         if self.handles == Handles::Inherited {
@@ -394,14 +320,14 @@ impl Subject for Mpmc {
 
     fn recover(&self, survivor: &mut Survivor, facts: &Facts) -> Result<&'static str, Finding> {
         WHOSE.iter().for_each(|&whose| records(facts, whose).next_reader());
-        if matches!(self.is, Is::Damaged(_)) {
+        if self.is_damaged() {
             // It is to be said, and nobody is to wait or to crash.
             let _ = survivor.consumer.try_pop(&mut Vec::new());
             let _ = survivor.producer.try_push(0, &[1]);
             return Ok("damaged");
         }
         let before = self.ring.status();
-        while pop(&mut survivor.consumer, facts)? {}
+        while self.pop(&mut survivor.consumer, facts)? {}
         let left = self.ring.status();
         if left.dead > before.dead {
             return Err(Finding::other(format!("{} slots of dead ones, and {} before", left.dead, before.dead)));
@@ -410,8 +336,10 @@ impl Subject for Mpmc {
     }
 
     fn judge(&self, survivor: &mut Survivor, facts: &Facts) -> Result<(), Finding> {
-        if matches!(self.is, Is::Damaged(_)) || self.other == Other::Writes {
-            // What comes after a write that stands still waits for it, or not, as the ring's order says.
+        let writes = matches!(self.other, Other::Writes | Other::AllWrite(_) | Other::AllRead(_));
+        if self.is_damaged() || writes || self.holds.is_some() && self.handles == Handles::Inherited {
+            // What comes after a write that stands still waits for it, or not, as the ring's order says. And where the victim's parent
+            // has a slot, it is the victim's that stands.
             return Ok(());
         }
         for whose in WHOSE {
@@ -424,9 +352,9 @@ impl Subject for Mpmc {
         let mine = records(facts, MINE);
         for _ in 0..RING + 1 {
             mine.push(mine.last.get().max(mine.read.get()));
-            push(&mut survivor.producer, MINE, facts)
+            self.push(&mut survivor.producer, MINE, facts)
                 .map_err(|error| Finding::stuck(format!("a push after the recovery: {error}")))?;
-            if !pop(&mut survivor.consumer, facts)? {
+            if !self.pop(&mut survivor.consumer, facts)? {
                 return Err(Finding::lost("a record that was pushed after the recovery"));
             }
         }

@@ -89,6 +89,11 @@ fn mine(pops: bool) -> Got {
     })
 }
 
+/// Whoever looks for the slot that is next goes on for long.
+fn ahead(pops: bool) -> Got {
+    waits(pops, |_, _| (0..4).map(|index| (SLOT + 64 * index, Claim::free(1 << 20).0)).collect())
+}
+
 pub fn section() -> Section {
     let row = |input, run| Row { input, run };
     Section {
@@ -117,6 +122,8 @@ pub fn section() -> Section {
             row("a write index of an MPMC ring past 2^62", |_| pushes(TAIL, 1 << 63)),
             row("a read index that is laps ahead", |_| pops(HEAD, 40)),
             row("a write index that is laps ahead", |_| pushes(TAIL, 40)),
+            row("slots that are 2^20 laps ahead of the read index", |_| ahead(true)),
+            row("slots that are 2^20 laps ahead of the write index", |_| ahead(false)),
             row("a slot that its dead writer claimed in the lap before the first", |_| {
                 let dead = ownerdead::owner::Holder { slot: 1, incarnation: 1 };
                 waits(false, |_, _| vec![(TAIL, 0), (SLOT, Claim::writing(dead, u64::MAX).0)])

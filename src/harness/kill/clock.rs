@@ -4,11 +4,14 @@
 //! different paths: one has its deadline behind it when the other goes to sleep. So `clock_gettime` of the C library is
 //! overwritten in these processes alone. It says that it is an hour ago (or, on a machine that has not been up for so long, one second after its start), and a millisecond more at each call; a sleep with a
 //! deadline in that time is over at once, for the kernel has its own clock.
+//!
+//! A call is also where what another process does meanwhile can come in between: see [`meanwhile`].
 
 use super::step::make_writable;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use core::arch::asm;
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::io;
 
@@ -23,6 +26,22 @@ const JUMP: [u8; 12] = [0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xe0];
 /// is the same each time.
 static BEGINS: AtomicU64 = AtomicU64::new(0);
 static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// What is done at a call, counted from the begin of time.
+type Step = (u64, &'static dyn Fn());
+
+thread_local! {
+    static STEP: Cell<Option<Step>> = const { Cell::new(None) };
+}
+
+/// Has the victim find that another process went on while it worked: `step` is done at its `call`th look at the clock from now on (from
+/// 1). A call that waits looks at the clock before it sleeps. To be called when the victim attaches; the last one counts.
+///
+/// `step` must write what the other process would have, in its order: the victim dies between its writes, too, and that is as if the
+/// other one stood still there.
+pub fn meanwhile(call: u64, step: impl Fn() + 'static) {
+    STEP.set(Some((CALLS.load(Relaxed) + call - 1, Box::leak(Box::new(step)))));
+}
 
 /// Overwrites `clock_gettime` in this process. Time is as it was, until [`begin`].
 pub(super) fn install() -> io::Result<()> {
@@ -51,6 +70,11 @@ extern "C" fn clock_gettime(id: libc::clockid_t, time: *mut libc::timespec) -> c
     // A load and a store: it has one thread.
     let calls = CALLS.load(Relaxed);
     CALLS.store(calls + 1, Relaxed);
+    if let Some((at, step)) = STEP.get()
+        && at == calls
+    {
+        step();
+    }
     let now = begins + calls * TICK;
     // SAFETY: the caller's, as of the C library's function.
     unsafe {

@@ -11,11 +11,11 @@
 //!
 //! With the feature `symbols`, `code` says in which functions and lines the deaths were, and which instructions a sweep has left out.
 //!
-//! **What a sweep cannot see.** Its peers stand still while the victim works: interleavings belong to models and campaigns. Of
-//! what the kernel does for a dead process it knows the exit walk of the robust list alone; other things that end with a
-//! process (file locks, sockets) are gone before the survivor looks, since the victim of a recording has ended too. Memory is what
-//! the processor has executed, in order: another processor's view of it belongs to models. The instructions inside the kernel are
-//! one step. Time stands still but for its own calls: see [`Subject`]. x86-64 only.
+//! **What a sweep cannot see.** Its peers stand still while the victim works, but for what [`meanwhile`] has them do when it looks
+//! at the clock: interleavings belong to models and campaigns. Of what the kernel does for a dead process it knows the exit walk of
+//! the robust list alone; other things that end with a process (file locks, sockets) are gone before the survivor looks, since the
+//! victim of a recording has ended too. Memory is what the processor has executed, in order: another processor's view of it belongs
+//! to models. The instructions inside the kernel are one step. Time stands still but for its own calls: see [`Subject`]. x86-64 only.
 
 mod campaign;
 mod cast;
@@ -42,6 +42,7 @@ pub use crate::harness::finding::Kind;
 pub use crate::harness::oracle::Word;
 pub use campaign::{Campaign, CampaignReport, Lapse, Survivors, kill_limit};
 pub use cast::Cast;
+pub use clock::meanwhile;
 pub use engine::EngineError;
 pub use facts::Facts;
 pub use instants::{Decision, Decisions};

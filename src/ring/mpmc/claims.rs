@@ -46,6 +46,11 @@ impl Watched {
         self.word
     }
 
+    /// Waits for `holder`, and for no other one.
+    fn only(&mut self, holder: Holder) {
+        (self.holders[0], self.count) = (Some(holder), 1);
+    }
+
     /// Waits for `holder` too; if it `must`, then in the place of another one.
     fn add(&mut self, holder: Holder, must: bool) -> bool {
         if self.holders[..self.count].contains(&Some(holder)) {
@@ -63,18 +68,20 @@ impl Watched {
 /// Producers whose records are held back by one that they still write.
 #[derive(Default)]
 struct Round {
-    writers: [Option<Holder>; MOST_ROUND],
+    /// As rights, as in the slots; 0 behind the last one.
+    writers: [u64; MOST_ROUND],
 }
 
 impl Round {
     /// Whether there was room.
     fn add(&mut self, writer: Holder) -> bool {
-        let place = self.writers.iter_mut().find(|place| place.is_none_or(|other| other == writer));
-        place.map(|place| *place = Some(writer)).is_some()
+        let writer = Right::held_by(writer).0;
+        let place = self.writers.iter_mut().find(|place| **place == 0 || **place == writer);
+        place.map(|place| *place = writer).is_some()
     }
 
     fn holds_back(&self, writer: u64) -> bool {
-        self.writers[0].is_some() && self.writers.contains(&Right(writer).holder())
+        self.writers[0] != 0 && self.writers.contains(&writer)
     }
 }
 
@@ -114,7 +121,7 @@ impl Side {
             } else if let Some(watch) = &mut watch {
                 if self.ask(position, found.word) {
                     match found.holder {
-                        Some(holder) => drop(watch.add(holder, true)),
+                        Some(holder) => watch.only(holder),
                         None => watch.word = Some((position, found.word.with_waiters().low())),
                     }
                     return Ok(None);
