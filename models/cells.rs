@@ -332,38 +332,49 @@ fn who_waits_for_a_newer_value_gets_it_or_is_told_of_the_death() {
 
 #[test]
 fn who_waits_beside_one_that_dies_is_woken_too() {
-    Sweep::new("snapshot_waiters").victims(&["w", "c"]).two_deaths().preemptions(1, 0).runs(1_000).run(|world| {
+    let sweep = Sweep::new("snapshot_waiters").victims(&["w", "c"]).two_deaths().beside_sleepers().preemptions(1, 0);
+    sweep.runs(1_000).run(|world| {
         let (snapshot, oracle) = (private(3), Rc::new(Oracle::default()));
-        add_writer(world, &snapshot, &oracle, 1);
+        // First, so that they are asleep when it begins.
         add_waiter(world, "c", &snapshot, &oracle, 1);
         add_waiter(world, "d", &snapshot, &oracle, 1);
+        add_writer(world, &snapshot, &oracle, 1);
     });
 }
 
 /// The seat is vacant: those who wait sleep until somebody takes it, and then until that one writes or dies.
 #[test]
 fn who_waits_where_there_is_no_writer_hears_of_the_first_one_even_if_it_dies_at_once() {
-    Sweep::new("snapshot_vacant").victims(&["n", "c"]).two_deaths().preemptions(0, 0).runs(1_000).run(|world| {
-        let (snapshot, oracle) = (private(4), Rc::new(Oracle::default()));
-        add_waiter(world, "c", &snapshot, &oracle, 1);
-        add_waiter(world, "d", &snapshot, &oracle, 1);
-        oracle.several.set(true);
-        // `m` never dies: there is a writer in the end.
-        let (attach, open, next) = (snapshot.clone(), snapshot.clone(), Rc::clone(&oracle));
-        world.process_after(
-            "n",
-            move || attach.attach().expect("a free slot"),
-            move |me| (write_unless_busy(&open, &me, &next), me),
-        );
-        add_unless_busy(world, "m", &snapshot, &oracle);
-    });
+    Sweep::new("snapshot_vacant")
+        .victims(&["n", "c"])
+        .two_deaths()
+        .beside_sleepers()
+        .preemptions(0, 0)
+        .runs(1_000)
+        .run(|world| {
+            let (snapshot, oracle) = (private(4), Rc::new(Oracle::default()));
+            add_waiter(world, "c", &snapshot, &oracle, 1);
+            add_waiter(world, "d", &snapshot, &oracle, 1);
+            oracle.several.set(true);
+            // `m` never dies: there is a writer in the end.
+            let (attach, open, next) = (snapshot.clone(), snapshot.clone(), Rc::clone(&oracle));
+            world.process_after(
+                "n",
+                move || attach.attach().expect("a free slot"),
+                move |me| (write_unless_busy(&open, &me, &next), me),
+            );
+            add_unless_busy(world, "m", &snapshot, &oracle);
+        });
 }
 
 /// `w` gives its seat up, or dies; who slept on it sleeps on, and is told of what becomes of the next one.
 #[test]
 fn who_waits_while_the_seat_changes_hands_is_not_forgotten() {
-    Sweep::new("snapshot_handover").victims(&["w", "n"]).preemptions(1, 0).runs(4_000).run(|world| {
+    let sweep = Sweep::new("snapshot_handover").victims(&["w", "n"]).beside_sleepers().preemptions(1, 0);
+    sweep.runs(4_000).run(|world| {
         let (snapshot, oracle) = (private(3), Rc::new(Oracle::default()));
+        // First, so that it is asleep when the seat changes hands.
+        add_waiter(world, "c", &snapshot, &oracle, 1);
         let open = snapshot.clone();
         let (after, next, again, again_next) =
             (snapshot.clone(), Rc::clone(&oracle), snapshot.clone(), Rc::clone(&oracle));
@@ -383,7 +394,6 @@ fn who_waits_while_the_seat_changes_hands_is_not_forgotten() {
                 let me = again.attach().expect("a free slot");
                 (write_unless_busy(&again, &me, &again_next), me)
             });
-        add_waiter(world, "c", &snapshot, &oracle, 1);
         oracle.several.set(true);
         add_unless_busy(world, "n", &snapshot, &oracle);
     });

@@ -66,7 +66,7 @@ fn a_dropped_record_makes_room() {
 
 #[test]
 fn a_dead_sleeper_takes_no_wake_up_with_it_from_a_full_ring() {
-    Sweep::new("mpmc_full_for_two").victims(&["p"]).preemptions(0, 0).runs(2_000).run(|world| {
+    Sweep::new("mpmc_full_for_two").victims(&["p"]).beside_sleepers().preemptions(0, 0).runs(2_000).run(|world| {
         mpmc::full_for_two(world, &bare(1));
     });
 }
@@ -96,6 +96,7 @@ fn two_deaths_leave_no_sleeper_beside_a_record() {
     Sweep::new("mpmc_two_deaths_asleep")
         .victims(&["c", "p"])
         .two_deaths()
+        .beside_sleepers()
         .preemptions(0, 0)
         .runs(1_000)
         .run(|world| mpmc::two_deaths_asleep(world, &bare(4)));

@@ -136,10 +136,11 @@ fn add_consumer(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>, count: u64)
 fn all(world: &mut World, config: &Config, counts: [u32; 2]) {
     let ring = Ring::private(config, 3);
     let oracle = Rc::new(Oracle::default());
+    // First, so that it is asleep when they begin.
+    add_consumer(world, &ring, &oracle, counts.iter().map(|&count| u64::from(count)).sum());
     for (who, count) in counts.into_iter().enumerate() {
         add_producer(world, &ring, &oracle, who, count);
     }
-    add_consumer(world, &ring, &oracle, counts.iter().map(|&count| u64::from(count)).sum());
 }
 
 #[test]
@@ -151,9 +152,8 @@ fn records_of_both_arrive_whole_and_in_order_and_nobody_waits_for_the_dead() {
 
 #[test]
 fn two_deaths_lose_no_committed_record() {
-    Sweep::new("lanes_two_deaths").victims(&["p", "q"]).two_deaths().preemptions(1, 0).runs(2_000).run(|world| {
-        all(world, &bare(2), [1, 1]);
-    });
+    let sweep = Sweep::new("lanes_two_deaths").victims(&["p", "q"]).two_deaths().beside_sleepers().preemptions(1, 0);
+    sweep.runs(2_000).run(|world| all(world, &bare(2), [1, 1]));
 }
 
 #[test]

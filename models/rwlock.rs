@@ -53,15 +53,17 @@ fn all_readers_that_sleep_on_a_writer_go_on() {
     Sweep::new("rwlock_readers_sleep")
         .victims(&["w", "r"])
         .two_deaths()
+        .beside_sleepers()
         .preemptions(1, 0)
         .full_preemptions(1, 1)
         .runs(8_000)
         .run(|world| {
             let lock = RwLock::private(3, ZERO);
             let oracle = Rc::new(Oracle::default());
-            add_writing(world, "w", &lock, &oracle);
+            // First, so that they are asleep when it goes on.
             add(world, "r", LOOKS, &lock, &oracle);
             add(world, "s", LOOKS, &lock, &oracle);
+            add_writing(world, "w", &lock, &oracle);
         });
 }
 
@@ -138,47 +140,47 @@ fn a_paused_reader_keeps_its_share_and_readers_pass_a_dead_writer() {
 /// `b` is told of the death of `a`; when it gives up, both readers may sleep on it.
 #[test]
 fn unrepaired_it_is_not_recoverable_for_all_sleepers() {
-    Sweep::new("rwlock_not_recoverable").victims(&["a"]).preemptions(0, 0).full_preemptions(0, 1).runs(8_000).run(
-        |world| {
-            let lock = RwLock::private(4, ZERO);
-            let given_up = Rc::new(Cell::new(false));
-            let locked = lock.clone();
-            world.process_after("a", move || attach_and_write(locked), drop);
-            let (attach, b_lock, b_given_up) = (lock.clone(), lock.clone(), Rc::clone(&given_up));
+    let sweep = Sweep::new("rwlock_not_recoverable").victims(&["a"]).beside_sleepers().preemptions(0, 0);
+    sweep.full_preemptions(0, 1).runs(8_000).run(|world| {
+        let lock = RwLock::private(4, ZERO);
+        let given_up = Rc::new(Cell::new(false));
+        // First, so that they are asleep when `a` dies.
+        for name in ["c", "d"] {
+            let (attach, lock, given_up) = (lock.clone(), lock.clone(), Rc::clone(&given_up));
             world.process_after(
-                "b",
+                name,
                 move || attach.attach().expect("a free slot"),
                 move |me| {
-                    match b_lock.write(&me) {
-                        Ok(_) => {}
-                        Err(LockError::OwnerDied(died)) => {
-                            b_given_up.set(true);
-                            // Unrepaired.
-                            drop(died);
-                        }
+                    match lock.read(&me) {
+                        Ok(_) => assert!(!given_up.get(), "given up unrepaired, and had all the same"),
+                        Err(ReadError::OwnerDied) => {}
+                        Err(ReadError::NotRecoverable) => assert!(given_up.get(), "before it was given up"),
                         Err(error) => panic!("{error}"),
                     }
                     me
                 },
             );
-            for name in ["c", "d"] {
-                let (attach, lock, given_up) = (lock.clone(), lock.clone(), Rc::clone(&given_up));
-                world.process_after(
-                    name,
-                    move || attach.attach().expect("a free slot"),
-                    move |me| {
-                        match lock.read(&me) {
-                            Ok(_) => assert!(!given_up.get(), "given up unrepaired, and had all the same"),
-                            Err(ReadError::OwnerDied) => {}
-                            Err(ReadError::NotRecoverable) => assert!(given_up.get(), "before it was given up"),
-                            Err(error) => panic!("{error}"),
-                        }
-                        me
-                    },
-                );
-            }
-        },
-    );
+        }
+        let locked = lock.clone();
+        world.process_after("a", move || attach_and_write(locked), drop);
+        let (attach, b_lock, b_given_up) = (lock.clone(), lock.clone(), Rc::clone(&given_up));
+        world.process_after(
+            "b",
+            move || attach.attach().expect("a free slot"),
+            move |me| {
+                match b_lock.write(&me) {
+                    Ok(_) => {}
+                    Err(LockError::OwnerDied(died)) => {
+                        b_given_up.set(true);
+                        // Unrepaired.
+                        drop(died);
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+                me
+            },
+        );
+    });
 }
 
 #[test]

@@ -72,6 +72,10 @@ fn attach_and_acquire(semaphore: Semaphore) -> Permit<'static> {
 fn everybody_wants_what_some_have(world: &mut World, holders: &[&'static str], others: &[&'static str]) {
     let semaphore = Semaphore::private(holders.len() + others.len(), holders.len());
     let oracle = Oracle::new(holders.len());
+    // Those who want one come first: without a pre-emption they are asleep when the others begin.
+    for name in others {
+        add(world, name, &semaphore, &oracle);
+    }
     for name in holders {
         let (semaphore, oracle) = (semaphore.clone(), Rc::clone(&oracle));
         let who = u64::from(name.as_bytes()[0]);
@@ -83,9 +87,6 @@ fn everybody_wants_what_some_have(world: &mut World, holders: &[&'static str], o
                 drop(permit);
             },
         );
-    }
-    for name in others {
-        add(world, name, &semaphore, &oracle);
     }
 }
 
@@ -99,6 +100,7 @@ fn one_permit_goes_round_among_three() {
     Sweep::new("semaphore_one_of_three")
         .victims(&["a", "b"])
         .two_deaths()
+        .beside_sleepers()
         .preemptions(1, 0)
         .full_preemptions(1, 1)
         .runs(8_000)
@@ -120,6 +122,7 @@ fn two_permits_that_come_free_together_wake_two() {
     Sweep::new("semaphore_two_of_four")
         .victims(&["a", "c"])
         .two_deaths()
+        .beside_sleepers()
         .preemptions(0, 0)
         .full_preemptions(1, 1)
         .runs(8_000)

@@ -90,6 +90,8 @@ pub struct DeathPlace {
     pub operation: &'static str,
     /// Where that operation stands in the source.
     pub at: &'static Location<'static>,
+    /// Another process was asleep.
+    pub beside_sleeper: bool,
 }
 
 type Queue = (usize, u8);
@@ -238,7 +240,9 @@ fn strike(kernel: &mut Kernel, kill: Kill, operation: &'static str, at: &'static
     let planned = kernel.kills.contains(&kill);
     if planned {
         kernel.processes[kill.process].dying = true;
-        kernel.deaths.push(DeathPlace { kill, operation, at });
+        let asleep = |(index, process): (usize, &Process)| index != kill.process && process.state == State::Asleep;
+        let beside_sleeper = kernel.processes.iter().enumerate().any(asleep);
+        kernel.deaths.push(DeathPlace { kill, operation, at, beside_sleeper });
         kernel.record(kill.process, "KILLED", Order::None, Value::Nothing, at);
     }
     planned

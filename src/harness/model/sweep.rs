@@ -27,6 +27,7 @@ pub struct Sweep {
     unfenced: Option<&'static str>,
     only: Option<String>,
     stale: bool,
+    sleepers: bool,
 }
 
 impl Sweep {
@@ -45,6 +46,7 @@ impl Sweep {
             unfenced: None,
             only: None,
             stale: false,
+            sleepers: false,
         }
     }
 
@@ -112,6 +114,13 @@ impl Sweep {
         self
     }
 
+    /// Somebody has to die while another process sleeps, or the sweep fails: it says nothing of sleepers that are never asleep. With few
+    /// pre-emptions the processes run in the order in which they were added, so those that are to sleep come first.
+    pub fn beside_sleepers(mut self) -> Self {
+        self.sleepers = true;
+        self
+    }
+
     /// Explores with these deaths alone, in the notation of `OWNERDEAD_KILL`.
     pub fn only(mut self, deaths: &str) -> Self {
         self.only = Some(deaths.to_owned());
@@ -137,6 +146,7 @@ impl Sweep {
         let (mut run, result) = self.explore(asked, build);
         let covered = run.covered();
         match result {
+            Ok(()) if run.is_to_have_sleepers() && run.beside_sleepers == 0 => run.without_sleepers(),
             Ok(()) => run.emit(State::Pass, 0, &covered),
             Err(Stopped::OutOfTime { at }) => run.out_of_time(&at),
             Err(Stopped::Misfit(why)) => run.misfit(&why),
@@ -186,6 +196,7 @@ impl Sweep {
             places: Arc::default(),
             executions: 0,
             deaths: 0,
+            beside_sleepers: 0,
             points: 0,
             spoke: Instant::now(),
             put_off: None,
@@ -261,6 +272,8 @@ pub(super) struct Run {
     places: Arc<Mutex<BTreeMap<String, u64>>>,
     pub(super) executions: u64,
     pub(super) deaths: u64,
+    /// Of these, beside a process that slept.
+    beside_sleepers: u64,
     points: u64,
     spoke: Instant,
     /// How many stores were delayed, if any were to be.
@@ -380,6 +393,7 @@ impl Run {
             found.ended += 1;
             found.deaths += deaths.len() as u64;
             found.both += u64::from(deaths.len() > 1);
+            found.beside_sleepers += deaths.iter().filter(|death| death.beside_sleeper).count() as u64;
             let mut places = places.lock().expect("one thread");
             for death in deaths {
                 *places.entry(death.at.to_string()).or_default() += 1;
@@ -402,6 +416,7 @@ impl Run {
         let found = *counts.lock().expect("one thread");
         self.executions += explored.unwrap_or_else(|ran| ran);
         self.deaths += found.deaths;
+        self.beside_sleepers += found.beside_sleepers;
         self.points += u64::from(found.deaths > 0);
         if self.spoke.elapsed() > Duration::from_millis(500) {
             self.spoke = Instant::now();
@@ -445,6 +460,22 @@ impl Run {
         panic!("{}: {text}", self.sweep.name)
     }
 
+    /// A single execution, or one that somebody asked for, need not have any.
+    fn is_to_have_sleepers(&self) -> bool {
+        self.sweep.sleepers && self.replayed.is_none() && self.limits.only.is_none()
+    }
+
+    /// Reports that it has not looked at what it is for.
+    fn without_sleepers(&self) -> ! {
+        let text = format!(
+            "found no death beside a process that sleeps, expected one at least: add those that are to sleep before the others, or allow \
+             more pre-emptions; {}",
+            self.covered()
+        );
+        self.emit(State::Fail, 1, &text);
+        panic!("{}: {text}", self.sweep.name)
+    }
+
     /// Reports that the budget ended it.
     fn out_of_time(&mut self, at: &str) -> ! {
         let text = format!("INCOMPLETE: the budget of {:?} ended it at {at}; {}", self.limits.budget, self.covered());
@@ -460,7 +491,11 @@ impl Run {
         let (without, with) = self.sweep.bounds(self.limits.full);
         let bound = rt::bound(without, with, self.limits.seed);
         let put_off = self.put_off.map(|count| format!("; {count} stores were delayed")).unwrap_or_default();
-        format!("{} crash points at {places} source lines, {bound}{put_off}", self.points)
+        let asleep = self.beside_sleepers;
+        format!(
+            "{} crash points at {places} source lines, {asleep} deaths beside sleepers, {bound}{put_off}",
+            self.points
+        )
     }
 
     fn emit(&self, state: State, violations: u64, detail: &str) {
@@ -497,4 +532,6 @@ struct Found {
     deaths: u64,
     /// Executions in which two died.
     both: u64,
+    /// Deaths beside a process that slept.
+    beside_sleepers: u64,
 }

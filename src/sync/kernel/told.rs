@@ -13,7 +13,7 @@ pub(crate) fn transcript() -> String {
         let name = |process: usize| kernel.processes[process].name;
         let mut text = log::table(&kernel.log, name);
         let _ = writeln!(text, "\n{} steps in all, in the order in which they happened.", kernel.log.len());
-        for DeathPlace { kill, operation, at } in &kernel.deaths {
+        for DeathPlace { kill, operation, at, .. } in &kernel.deaths {
             let (process, at) = (log::in_life(name(kill.process), kill.life), log::place(at));
             let _ = match kill.when {
                 When::Before(number) => {
