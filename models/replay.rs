@@ -32,12 +32,12 @@ fn subject() {
     });
 }
 
-/// Fails, though nothing is violated: `b` is to sleep beside a death, and comes last.
+/// Fails, though nothing is violated: somebody is to sleep beside a death, and there is nobody else.
 #[test]
 #[ignore = "no test, but what fails: a test below starts it, in a process of its own"]
 fn sleepless() {
-    Sweep::new("replay_sleepless").victims(&["a"]).beside_sleepers().preemptions(0, 0).run(|world| {
-        everybody_locks(world, Plant::Nothing, &["b"], false);
+    Sweep::new("replay_sleepless").victims(&["a"]).beside_sleepers().run(|world| {
+        everybody_locks(world, Plant::Nothing, &[], false);
     });
 }
 
@@ -102,8 +102,6 @@ fn a_replay_is_one_execution_with_the_same_table() {
     );
 }
 
-/// Under shuttle the order of the processes is drawn, so there they sleep.
-#[cfg(loom)]
 #[test]
 fn a_sweep_that_is_about_sleepers_and_has_none_fails() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("replay_sleepless");
