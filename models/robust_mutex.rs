@@ -45,7 +45,8 @@ fn three_with_one_death() {
 
 #[test]
 fn one_that_was_woken_and_dies_leaves_nobody_asleep() {
-    Sweep::new("mutex_two_deaths").victims(&["a", "b"]).two_deaths().preemptions(2, 1).runs(8_000).run(|world| {
+    let sweep = Sweep::new("mutex_two_deaths").victims(&["a", "b"]).two_deaths().beside_sleepers();
+    sweep.preemptions(2, 0).full_preemptions(2, 1).runs(8_000).run(|world| {
         everybody_wants_what_a_has(world, &["b", "c"]);
     });
 }
@@ -54,7 +55,8 @@ fn one_that_was_woken_and_dies_leaves_nobody_asleep() {
 #[test]
 fn one_that_was_woken_and_dies_leaves_nobody_asleep_under_an_older_kernel() {
     let sweep = Sweep::new("mutex_two_deaths_older_kernel").kernel(Variant::WholeWordTest);
-    sweep.victims(&["a", "b"]).two_deaths().preemptions(1, 1).full_preemptions(2, 1).runs(8_000).run(|world| {
+    let sweep = sweep.victims(&["a", "b"]).two_deaths().beside_sleepers();
+    sweep.preemptions(1, 0).full_preemptions(2, 1).runs(8_000).run(|world| {
         everybody_wants_what_a_has(world, &["b", "c"]);
     });
 }
@@ -178,11 +180,13 @@ fn unrepaired_it_is_not_recoverable() {
 /// One is told of the death of `a`; when it gives up, two sleep.
 #[test]
 fn unrepaired_it_is_not_recoverable_for_all_sleepers() {
-    Sweep::new("mutex_not_recoverable_for_all").victims(&["a"]).preemptions(1, 1).run(|world| {
+    let sweep = Sweep::new("mutex_not_recoverable_for_all").victims(&["a"]).beside_sleepers();
+    sweep.preemptions(1, 0).full_preemptions(1, 1).run(|world| {
         let mutex = RobustMutex::private(4, ZERO);
         let locked = mutex.clone();
-        world.process_after("a", move || attach_and_lock(locked), drop);
+        // First, so that they are asleep when it dies.
         everybody_gives_up(world, &mutex, &Rc::default(), &["b", "c", "d"]);
+        world.process_after("a", move || attach_and_lock(locked), drop);
     });
 }
 

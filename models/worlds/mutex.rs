@@ -101,6 +101,10 @@ pub fn attach_and_lock(mutex: RobustMutex<Pair>) -> Guard<'static, Pair> {
 pub fn everybody_wants_what_a_has(world: &mut World, others: &[&'static str]) {
     let mutex = RobustMutex::private(others.len() + 1, ZERO);
     let oracle = Rc::new(Oracle::default());
+    // First, so that they are asleep when it unlocks or dies.
+    for name in others {
+        add_locker(world, name, &mutex, &oracle);
+    }
     let (locked, a_oracle) = (mutex.clone(), Rc::clone(&oracle));
     world.process_after(
         "a",
@@ -111,9 +115,6 @@ pub fn everybody_wants_what_a_has(world: &mut World, others: &[&'static str]) {
             a_oracle.leave();
         },
     );
-    for name in others {
-        add_locker(world, name, &mutex, &oracle);
-    }
 }
 
 /// `a` starts again when it has died, and takes part as before.
