@@ -92,7 +92,7 @@ fn say(report: &SweepReport, case: &Case) {
 /// What no engine can exceed, taken beside each sweep, since the machine is not the same all the time: so many idle processes can be
 /// forked, killed and waited for in a second, on one processor.
 fn limit() -> u64 {
-    kill_limit(Duration::from_millis(20)).map_or(0, |rate| rate as u64)
+    kill_limit(Duration::from_millis(4)).map_or(0, |rate| rate as u64)
 }
 
 /// Keeps the memory that was left; where.
