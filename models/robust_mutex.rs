@@ -181,7 +181,7 @@ fn unrepaired_it_is_not_recoverable() {
 #[test]
 fn unrepaired_it_is_not_recoverable_for_all_sleepers() {
     let sweep = Sweep::new("mutex_not_recoverable_for_all").victims(&["a"]).beside_sleepers();
-    sweep.preemptions(1, 0).full_preemptions(1, 1).run(|world| {
+    sweep.preemptions(1, 1).run(|world| {
         let mutex = RobustMutex::private(4, ZERO);
         let locked = mutex.clone();
         // First, so that they are asleep when it dies.
