@@ -7,7 +7,6 @@ use crate::owner::Attachment;
 use crate::ring::record::{Checksum, SLEEPER, head};
 use crate::ring::spsc::pop_refused;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::atomic::compiler_fence;
 use crate::sync::futex::{ALL, Word, wake};
 use crate::sync::{payload, thread, time};
 use core::time::Duration;
@@ -237,6 +236,10 @@ impl Consumer {
                 Look::Skip { blocks } => (blocks, false),
             };
             let end = position + blocks * self.ring.shape.block;
+            if end - self.head > self.ring.shape.capacity {
+                // It would go round for ever, at the words of a peer that does not follow the protocol.
+                return Err(no_record(position, BlockWord(self.ring.word(position).load(Relaxed))).into());
+            }
             self.pass(position, end);
             if full {
                 return Ok(Step::Record(self.parse(position, blocks, end)?));
@@ -333,11 +336,9 @@ impl Consumer {
     #[inline]
     fn commit(&mut self, end: u64) {
         let (ring, shape) = (&self.ring, &self.ring.shape);
-        // Relaxed: for the next consumer, which acquires all that this one did.
+        // Relaxed: for the next consumer, which acquires all that this one did. Before anything is freed, since where a record began is not
+        // to be seen any more after that: the first Release below holds it back.
         ring.control.head.read.store(end, Relaxed);
-        // Committed before anything is freed: where a record began is not to be seen any more after that. The processor keeps a thread's
-        // own stores in order for who comes after its death; this keeps the compiler from turning them round.
-        compiler_fence(Release);
         for position in (self.head..end).step_by(shape.block as usize) {
             // Release: a producer that finds it free in a later lap than its own sees, when it looks again, that the tail has moved on. A
             // store: a record is nobody's any more, and only this thread sleeps on these words.

@@ -83,7 +83,7 @@ use crate::ring::spsc::{self, corrupt_seat};
 use crate::ring::{Statistics, Unit};
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::atomic::Ordering::{Relaxed, Release};
 use crate::sync::cell::Granule;
 use crate::sync::shm::Shared;
 use shape::Shape;
@@ -239,7 +239,8 @@ impl Ring {
     pub fn status(&self) -> Status {
         let Statistics { capacity, written, read, .. } = self.statistics();
         let head = &self.control.head;
-        let next_writer = match BlockWord(self.word(read).load(Acquire)).says() {
+        // Relaxed: for people. Whether that one lives is not asked here.
+        let next_writer = match BlockWord(self.word(read).load(Relaxed)).says() {
             Says::Writing { holder, .. } => Some(holder),
             _ => None,
         };
@@ -260,9 +261,9 @@ impl Ring {
 
     /// How full it is. What is being written counts as in it.
     pub fn statistics(&self) -> Statistics {
-        // The head first: it only grows, and the tail is never behind it. Acquire, so that they are read in this order.
-        let read = self.control.head.index.load(Acquire) & !SLEEPER;
-        let written = self.control.tail.load(Acquire);
+        // Relaxed: for people. They may belong to different moments, and are brought together below.
+        let read = self.control.head.index.load(Relaxed) & !SLEEPER;
+        let written = self.control.tail.load(Relaxed);
         let capacity = self.shape.capacity;
         Statistics { unit: Unit::Bytes, capacity, written: written.clamp(read, read.saturating_add(capacity)), read }
     }

@@ -247,20 +247,20 @@ impl Producer {
     /// Changes the word of a block that is free. Whether that was in time.
     #[inline]
     fn take(&self, position: u64, from: BlockWord, to: BlockWord) -> bool {
-        let word = self.ring.word(position);
-        if !from.has_waiters() {
-            // Release: who reads this word must see a life word that is at least as new, and a head too. No Acquire: what was done with the
-            // blocks before comes with the head.
-            return word.compare_exchange(from.0, to.0, Release, Relaxed).is_ok();
+        let (word, asleep) = (self.ring.word(position), from.has_waiters());
+        if asleep {
+            // The consumer does not know this thread, so its death would not wake it. But at the gate it does.
+            self.me.list().set_pending(&self.ring.control.producer_gate);
         }
-        // The consumer, which sleeps, does not know this thread: so its death would not wake it. But at the gate it does.
-        self.me.list().set_pending(&self.ring.control.producer_gate);
-        // Release: as above.
+        // Release: who reads this word must see a life word that is at least as new, and a head too. No Acquire: what was done with the
+        // blocks before comes with the head.
         let taken = word.compare_exchange(from.0, to.0, Release, Relaxed).is_ok();
-        if taken {
-            wake(Word::Low(word), ALL);
+        if asleep {
+            if taken {
+                wake(Word::Low(word), ALL);
+            }
+            self.me.list().clear_pending();
         }
-        self.me.list().clear_pending();
         taken
     }
 
