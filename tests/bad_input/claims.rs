@@ -81,6 +81,21 @@ fn opens(at: u64, value: u64) -> Got {
     damaged(at, value, open, false)
 }
 
+/// The consumer has read a block. Behind it records of dead writers follow each other to the end of the ring, and past where it stands.
+fn goes_round() -> Got {
+    let ring = honest();
+    let me = ring.attach().unwrap();
+    let mut consumer = ring.consumer(&me).unwrap().into_inner();
+    ring.producer(&me).unwrap().into_inner().push(1, b"one").unwrap();
+    assert_eq!(consumer.try_pop(&mut Vec::new()), Ok(1));
+    let dead = Holder { slot: 1, incarnation: 1 };
+    let image = Image::of(ring.segment());
+    for (block, blocks) in [(1, 4), (5, 3), (0, 4)] {
+        image.poke(WORD + 8 * block, Claim::writing(dead, blocks).0);
+    }
+    Got::error(consumer.try_pop(&mut Vec::new()))
+}
+
 pub fn section() -> Section {
     let row = |input, run| Row { input, run };
     Section {
@@ -107,6 +122,7 @@ pub fn section() -> Section {
             row("a record of another lap", |_| pops(WORD, Claim::full(1 << 18 | 1).0)),
             row("a record whose payload takes more blocks than were claimed", |_| pops(RECORD, 1 << 32 | 100)),
             row("a record of a ring of claims whose payload was changed", |_| pops(RECORD + 8, 0)),
+            row("records of the dead that go round the ring", |_| goes_round()),
             row("a write index of a ring of claims past 2^62", |_| pushes(TAIL, 1 << 63)),
             row("a write index that is no multiple of a block", |_| pushes(TAIL, 8)),
             row("a write index that is too far from the read index", |_| pushes(TAIL, 1024)),
