@@ -165,53 +165,60 @@ fn drain_last(world: &mut World, oracle: &Rc<Oracle>, last: &Rc<Cell<Option<Cons
 }
 
 /// `p` pushes records of so many blocks; should it die, one of `again` blocks. `c` pops until it has the last one that comes.
-fn one_and_one(world: &mut World, turned: usize, pushes: &'static [usize], again: usize) {
+fn one_and_one(world: &mut World, turned: usize, pushes: &'static [usize], again: usize, first: &str) {
     let ring = Ring::private(&bare(4), 3);
     let oracle = Rc::new(Oracle::default());
-    let (open, back, o, o2) = (ring.clone(), ring.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
-    world
-        .process_after(
-            "p",
-            move || {
-                turn(&open, turned);
-                producer(&open)
-            },
-            move |mut producer| {
-                for &blocks in pushes {
-                    o.push(P, &mut producer, blocks).expect("the consumer lives");
-                }
-                producer
-            },
-        )
-        .restarts(move || {
-            let mut producer = producer(&back);
-            o2.push(AGAIN, &mut producer, again).expect("the consumer lives");
-            producer
-        });
-    let open = ring.clone();
-    let last = pushes.len() as u64;
-    world.process_after(
-        "c",
-        move || consumer(&open),
-        move |mut consumer| {
-            loop {
-                let kind = oracle.pop(&mut consumer);
-                let over = who(kind) == P && number(kind) == last && oracle.0[AGAIN].begun.get() == 0;
-                if who(kind) == AGAIN || over {
-                    // Strict: what came before has come.
-                    oracle.all_arrived();
-                    return consumer;
-                }
-            }
-        },
-    );
+    // Who comes first runs first: a consumer, until it sleeps.
+    for name in [first, if first == "p" { "c" } else { "p" }] {
+        let (open, back, o, o2) = (ring.clone(), ring.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
+        if name == "p" {
+            world
+                .process_after(
+                    "p",
+                    move || {
+                        if turned > 0 {
+                            turn(&open, turned);
+                        }
+                        producer(&open)
+                    },
+                    move |mut producer| {
+                        for &blocks in pushes {
+                            o.push(P, &mut producer, blocks).expect("the consumer lives");
+                        }
+                        producer
+                    },
+                )
+                .restarts(move || {
+                    let mut producer = producer(&back);
+                    o2.push(AGAIN, &mut producer, again).expect("the consumer lives");
+                    producer
+                });
+        } else {
+            let last = pushes.len() as u64;
+            world.process_after(
+                "c",
+                move || consumer(&open),
+                move |mut consumer| {
+                    loop {
+                        let kind = o.pop(&mut consumer);
+                        let over = who(kind) == P && number(kind) == last && o.0[AGAIN].begun.get() == 0;
+                        if who(kind) == AGAIN || over {
+                            // Strict: what came before has come.
+                            o.all_arrived();
+                            return consumer;
+                        }
+                    }
+                },
+            );
+        }
+    }
 }
 
 #[test]
 fn what_is_committed_arrives_whole_and_in_order_and_nobody_waits_for_the_dead() {
     Sweep::new("claims_one_and_one").victims(&["p"]).preemptions(1, 0).full_preemptions(2, 1).runs(4_000).run(
         |world| {
-            one_and_one(world, 0, &[2], 1);
+            one_and_one(world, 0, &[2], 1, "c");
         },
     );
 }
@@ -219,7 +226,7 @@ fn what_is_committed_arrives_whole_and_in_order_and_nobody_waits_for_the_dead() 
 #[test]
 fn a_ring_goes_round_over_its_end_and_over_what_the_dead_left() {
     Sweep::new("claims_laps").victims(&["p"]).preemptions(0, 0).full_preemptions(1, 0).runs(4_000).run(|world| {
-        one_and_one(world, 3, &[2], 2);
+        one_and_one(world, 3, &[2], 2, "p");
     });
 }
 
@@ -470,6 +477,8 @@ fn what_was_reserved_and_given_up_or_whose_holder_died_is_skipped() {
                 record.write(0, &payload(kind));
                 record.commit().expect("no fork");
                 o.ended(kind);
+                // Somewhere to die after that.
+                assert_eq!(producer.consumer_generation(), 0);
                 producer
             },
         );
@@ -483,6 +492,46 @@ fn what_was_reserved_and_given_up_or_whose_holder_died_is_skipped() {
             },
         );
         drain_last(world, &oracle, &last);
+    });
+}
+
+/// `p` has a reservation, and `c` sleeps until that is a record. Should `p` die, it comes back, and pushes.
+#[test]
+fn a_consumer_that_sleeps_over_a_claim_is_woken_by_its_end_whatever_that_is() {
+    Sweep::new("claims_wake").victims(&["p"]).preemptions(2, 1).runs(2_000).run(|world| {
+        let ring = Ring::private(&bare(2), 3);
+        let oracle = Rc::new(Oracle::default());
+        let (open, o) = (ring.clone(), Rc::clone(&oracle));
+        world.process_after(
+            "c",
+            move || consumer(&open),
+            move |mut consumer| {
+                o.pop(&mut consumer);
+                consumer
+            },
+        );
+        let (open, back, o) = (ring.clone(), ring.clone(), Rc::clone(&oracle));
+        world
+            .process_after(
+                "p",
+                move || {
+                    // It is never dropped: the reservation goes from here to where it is committed.
+                    let producer = Box::leak(Box::new(producer(&open)));
+                    let kind = oracle.begin(P, 0);
+                    let mut record = producer.reserve(kind, 1).expect("an empty ring");
+                    record.write(0, &payload(kind));
+                    (record, kind, oracle)
+                },
+                |(record, kind, oracle)| {
+                    record.commit().expect("no fork");
+                    oracle.ended(kind);
+                },
+            )
+            .restarts(move || {
+                let mut producer = producer(&back);
+                o.push(AGAIN, &mut producer, 1).expect("room for two");
+                producer
+            });
     });
 }
 

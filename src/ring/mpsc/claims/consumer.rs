@@ -237,8 +237,8 @@ impl Consumer {
             };
             let end = position + blocks * self.ring.shape.block;
             if end - self.head > self.ring.shape.capacity {
-                // It would go round for ever, at the words of a peer that does not follow the protocol.
-                return Err(no_record(position, BlockWord(self.ring.word(position).load(Relaxed))).into());
+                // At the words of a peer that does not follow the protocol it would go round for ever.
+                return Err(goes_round(position, blocks).into());
             }
             self.pass(position, end);
             if full {
@@ -354,6 +354,12 @@ impl Consumer {
             wake(Word::Low(&ring.control.head.index), ALL);
         }
     }
+}
+
+#[cold]
+fn goes_round(position: u64, blocks: u64) -> Corrupt {
+    let expected = format!("no more than up to the first that was not read, a lap on, at position {position:#x}");
+    Corrupt { field: "the blocks of a record", found: blocks, expected }
 }
 
 #[cold]

@@ -85,7 +85,7 @@ impl BlockWord {
         match (claim.state(), claim.holder()) {
             (ClaimState::Free, _) => Says::Free { lap },
             (ClaimState::Writing, Some(holder)) if lap > 0 => Says::Writing { holder, blocks: lap },
-            (ClaimState::Full, _) if lap % VOID > 0 => {
+            (ClaimState::Full, _) if !lap.is_multiple_of(VOID) => {
                 Says::Done { blocks: lap % VOID, lap: lap >> LAP_SHIFT, void: lap & VOID != 0 }
             }
             _ => Says::Damaged,
