@@ -311,11 +311,23 @@ fn claims_of_two_at_the_end_of_the_ring_do_not_overlap() {
         });
 }
 
-/// A ring is full of two records of so many blocks, and these wait for room for one of one. `c` reads a record; should it die, it comes back
+/// A ring is full of two records of two blocks, and `p` and `q` wait for room for one. `c` reads a record; should it die, it comes back
 /// and does so again.
-fn full(world: &mut World, blocks: usize, waiting: &[(usize, &'static str)]) {
-    let ring = Ring::private(&bare(2 * blocks), 4);
+fn full(world: &mut World) {
+    let ring = Ring::private(&bare(4), 4);
     let oracle = Rc::new(Oracle::default());
+    // They come first, and sleep before `c` comes, where nothing else is said.
+    for (who, name) in [(P, "p"), (Q, "q")] {
+        let (open, look, o) = (ring.clone(), ring.clone(), Rc::clone(&oracle));
+        world.process_after(
+            name,
+            move || producer(&open),
+            move |mut producer| {
+                o.push_on(who, &look, &mut producer, 1);
+                producer
+            },
+        );
+    }
     let (open, back, fill) = (ring.clone(), ring.clone(), Rc::clone(&oracle));
     let (o, o2) = (Rc::clone(&oracle), Rc::clone(&oracle));
     world
@@ -325,7 +337,7 @@ fn full(world: &mut World, blocks: usize, waiting: &[(usize, &'static str)]) {
                 let me = open.attach().expect("a free slot");
                 let mut producer = open.producer(&me).expect("an honest ring").into_inner();
                 for _ in 0..2 {
-                    fill.push(AGAIN, &mut producer, blocks).expect("room for two");
+                    fill.push(AGAIN, &mut producer, 2).expect("room for two");
                 }
                 open.consumer(&me).expect("a vacant seat").into_inner()
             },
@@ -342,30 +354,17 @@ fn full(world: &mut World, blocks: usize, waiting: &[(usize, &'static str)]) {
             o2.look(&mut consumer).expect("one is there still");
             consumer
         });
-    for &(who, name) in waiting {
-        let (open, look, o) = (ring.clone(), ring.clone(), Rc::clone(&oracle));
-        world.process_after(
-            name,
-            move || producer(&open),
-            move |mut producer| {
-                o.push_on(who, &look, &mut producer, 1);
-                producer
-            },
-        );
-    }
 }
 
 #[test]
 fn all_who_wait_for_room_get_it_though_the_reader_or_one_of_them_dies() {
-    Sweep::new("claims_full").victims(&["c", "p"]).preemptions(0, 0).runs(2_000).run(|world| {
-        full(world, 2, &[(P, "p"), (Q, "q")]);
-    });
+    Sweep::new("claims_full").victims(&["c", "p"]).preemptions(1, 0).runs(2_000).run(full);
 }
 
 #[test]
-fn two_dead_consumers_at_a_full_ring_forget_nobody() {
-    let sweep = Sweep::new("claims_full_two_deaths").victims(&["c"]).two_deaths().preemptions(0, 0).runs(300);
-    sweep.time_may_pass().run(|world| full(world, 1, &[(P, "p")]));
+fn two_deaths_at_a_full_ring_forget_nobody() {
+    let sweep = Sweep::new("claims_full_two_deaths").victims(&["c", "p"]).two_deaths().preemptions(0, 0).runs(300);
+    sweep.time_may_pass().run(full);
 }
 
 /// `p` pushes two records, one of them over the end of the ring, where there is room only once the first was read. `c` looks at what
