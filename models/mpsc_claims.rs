@@ -235,6 +235,19 @@ fn two_producers(world: &mut World, config: &Config, blocks: [usize; 2]) {
     let ring = Ring::private(config, 4);
     let oracle = Rc::new(Oracle::default());
     let first = Rc::new(Cell::new(false));
+    // It comes first, and sleeps before they do.
+    let (open, seen, was) = (ring.clone(), Rc::clone(&oracle), Rc::clone(&first));
+    world.process_after(
+        "c",
+        move || consumer(&open),
+        move |mut consumer| {
+            while who(seen.pop(&mut consumer)) != Q {}
+            if was.get() {
+                seen.all_arrived();
+            }
+            consumer
+        },
+    );
     let (open, o) = (ring.clone(), Rc::clone(&oracle));
     world.process_after(
         "p",
@@ -252,18 +265,6 @@ fn two_producers(world: &mut World, config: &Config, blocks: [usize; 2]) {
             was_first.set(o.0[P].ended.get() == 1);
             o.push(Q, &mut producer, blocks[1]).expect("the consumer lives");
             producer
-        },
-    );
-    let open = ring.clone();
-    world.process_after(
-        "c",
-        move || consumer(&open),
-        move |mut consumer| {
-            while who(oracle.pop(&mut consumer)) != Q {}
-            if first.get() {
-                oracle.all_arrived();
-            }
-            consumer
         },
     );
 }
