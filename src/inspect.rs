@@ -25,6 +25,7 @@ pub use crate::lock::rwlock::image::RwLockReport;
 pub use crate::lock::semaphore::image::{PermitReport, SemaphoreReport};
 pub use crate::ring::broadcast::image::{BroadcastReport, ReaderReport};
 pub use crate::ring::mpmc::image::{ClaimCounts, ClaimReport, MpmcReport};
+pub use crate::ring::mpsc::claims::image::{ClaimsReport, WriterReport};
 pub use crate::ring::mpsc::lanes::image::{LaneReport, LanesReport};
 pub use crate::ring::spsc::image::{
     ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
@@ -50,6 +51,8 @@ pub struct Report {
     pub ring: Option<RingReport>,
     /// The MPSC ring of lanes, if it is one.
     pub lanes: Option<LanesReport>,
+    /// The MPSC ring of claims, if it is one.
+    pub claims: Option<ClaimsReport>,
     /// The mutex, if it is one.
     pub mutex: Option<MutexReport>,
     /// The cells, if it is a sequence lock, a snapshot or a board.
@@ -90,7 +93,7 @@ pub fn inspect(
     let mut look = Look::new(image);
     let (header, layout) = header(&mut look);
     let (mut table, mut ring, mut lanes, mut mutex) = (None, None, None, None);
-    let mut cells = None;
+    let (mut cells, mut claims) = (None, None);
     let (mut broadcast, mut mpmc) = (None, None);
     let (mut rwlock, mut semaphore) = (None, None);
     if let Some(layout) = layout {
@@ -98,6 +101,7 @@ pub fn inspect(
         match layout.kind() {
             Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
             Kind::MPSC_LANES => lanes = crate::ring::mpsc::lanes::image::ring(&mut look, &layout, &mut records),
+            Kind::MPSC_CLAIMS => claims = crate::ring::mpsc::claims::image::ring(&mut look, &layout, &mut records),
             Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
             Kind::SEQLOCK | Kind::SNAPSHOT | Kind::BOARD => cells = crate::cell::image::cells(&mut look, &layout),
             Kind::BROADCAST => broadcast = crate::ring::broadcast::image::ring(&mut look, &layout),
@@ -115,6 +119,7 @@ pub fn inspect(
         participants: table,
         ring,
         lanes,
+        claims,
         mutex,
         cells,
         broadcast,

@@ -1,4 +1,5 @@
-//! Four producers and a consumer at an MPSC ring of lanes, killed and stopped every few milliseconds, and replaced when they die.
+//! Four producers and a consumer at an MPSC ring, of lanes or of claims, killed and stopped every few milliseconds, and replaced when they
+//! die.
 //!
 //! Each life of a producer is a *stream* of records, numbered from 1. What its process says of it (the record that it is about to push, and
 //! the last one whose push has returned) is in memory that is not under test, and so is what the consumers have read of it.
@@ -10,7 +11,9 @@ use crate::stamps::{Phase, Stamps, Word, shared};
 use nix::sys::signal::{Signal, kill};
 use ownerdead::harness::oracle::Records;
 use ownerdead::owner::SeatState;
-use ownerdead::ring::mpsc::lanes::{Config, Consumer, PopError, Producer, PushError, Ring, TryPopError};
+use ownerdead::ring::mpsc::{claims, lanes};
+use ownerdead::ring::{Commit, Consume, PopError, Produce, PushError, SeatStatus, Topology, TryPopError};
+use ownerdead::segment::Segment;
 use ownerdead::sync::time::now;
 use rand::RngExt;
 use std::time::Duration;
@@ -32,9 +35,104 @@ const COMPLAINTS: [&str; 4] = [
     "generation after opening",
 ];
 
+/// What the scenario wants of a ring besides the interface of all.
+trait Many: Topology {
+    fn segment(&self) -> &Segment;
+    fn consumers(&self) -> SeatStatus;
+    /// Of a producer that was opened, and took its seat over from a dead one: how often that was done.
+    fn generation(producer: &Self::Producer) -> u64;
+    fn consumer_generation(consumer: &Self::Consumer) -> u64;
+    /// Whether one came.
+    fn wait_consumer(producer: &Self::Producer) -> bool;
+    fn wait_producer(consumer: &Self::Consumer) -> bool;
+    /// Looks at the next record, gives it to `judge` (its kind, whether it was copied), and commits it as read.
+    fn look(
+        consumer: &mut Self::Consumer,
+        bytes: &mut Vec<u8>,
+        judge: impl FnOnce(u32, bool, &[u8]) -> Record,
+    ) -> Result<Record, TryPopError>;
+}
+
+macro_rules! look {
+    ($consumer:ident, $bytes:ident, $judge:ident) => {{
+        let peek = $consumer.peek()?;
+        let copied = peek.copy_to($bytes).is_ok();
+        let record = $judge(peek.kind(), copied, $bytes);
+        peek.consume();
+        Ok(record)
+    }};
+}
+
+impl Many for lanes::Ring {
+    fn segment(&self) -> &Segment {
+        self.segment()
+    }
+    fn consumers(&self) -> SeatStatus {
+        self.status().consumer
+    }
+    fn generation(producer: &lanes::Producer) -> u64 {
+        producer.generation()
+    }
+    fn consumer_generation(consumer: &lanes::Consumer) -> u64 {
+        consumer.generation()
+    }
+    fn wait_consumer(producer: &lanes::Producer) -> bool {
+        producer.wait_consumer(None).is_ok()
+    }
+    fn wait_producer(consumer: &lanes::Consumer) -> bool {
+        consumer.wait_producer(None).is_ok()
+    }
+    fn look(
+        consumer: &mut lanes::Consumer,
+        bytes: &mut Vec<u8>,
+        judge: impl FnOnce(u32, bool, &[u8]) -> Record,
+    ) -> Result<Record, TryPopError> {
+        look!(consumer, bytes, judge)
+    }
+}
+
+impl Many for claims::Ring {
+    fn segment(&self) -> &Segment {
+        self.segment()
+    }
+    fn consumers(&self) -> SeatStatus {
+        self.status().consumer
+    }
+    /// It has no seat to take over.
+    fn generation(_: &claims::Producer) -> u64 {
+        0
+    }
+    fn consumer_generation(consumer: &claims::Consumer) -> u64 {
+        consumer.generation()
+    }
+    fn wait_consumer(producer: &claims::Producer) -> bool {
+        producer.wait_consumer(None).is_ok()
+    }
+    /// Nobody is told that none lives.
+    fn wait_producer(_: &claims::Consumer) -> bool {
+        false
+    }
+    fn look(
+        consumer: &mut claims::Consumer,
+        bytes: &mut Vec<u8>,
+        judge: impl FnOnce(u32, bool, &[u8]) -> Record,
+    ) -> Result<Record, TryPopError> {
+        look!(consumer, bytes, judge)
+    }
+}
+
 pub fn run(stage: &mut Stage) {
-    let config = Config::new(PRODUCERS, 2048).wipe(stage.rng.random());
-    let ring = Ring::memfd(&many_slots(), &config).expect("a ring");
+    let config = lanes::Config::new(PRODUCERS, 2048).wipe(stage.rng.random());
+    go(stage, lanes::Ring::memfd(&many_slots(), &config).expect("a ring"));
+}
+
+pub fn claims(stage: &mut Stage) {
+    let block = [16, 64, 256][stage.rng.random_range(0..3usize)];
+    let config = claims::Config::new(4096).block(block);
+    go(stage, claims::Ring::memfd(&many_slots(), &config).expect("a ring"));
+}
+
+fn go<R: Many>(stage: &mut Stage, ring: R) {
     stage.watch(&[("ring", ring.segment())]);
     let mut crew = Crew {
         ring,
@@ -57,8 +155,8 @@ pub fn run(stage: &mut Stage) {
     crew.end(stage);
 }
 
-struct Crew {
-    ring: Ring,
+struct Crew<R> {
+    ring: R,
     stamps: &'static [Stamps],
     streams: Streams,
     people: [Option<Victim>; PEOPLE],
@@ -79,7 +177,7 @@ impl Streams {
     }
 }
 
-impl Crew {
+impl<R: Many> Crew<R> {
     /// Replaces the dead, strikes as planned, and sees that those who are left go on.
     fn round(&mut self, stage: &mut Stage, strikes: &[Strike]) {
         (0..PEOPLE).for_each(|who| self.start(stage, who));
@@ -178,7 +276,7 @@ impl Crew {
         self.lives = 0;
     }
 
-    fn drain(&self, stage: &mut Stage, mut consumer: Consumer) {
+    fn drain(&self, stage: &mut Stage, mut consumer: R::Consumer) {
         (0..STREAMS).for_each(|stream| self.streams.records(stream).next_reader());
         let mut bytes = Vec::new();
         loop {
@@ -225,17 +323,16 @@ impl Record {
     }
 }
 
-fn push_for_ever(ring: &Ring, stamps: &Stamps, facts: &Stamps, stream: usize, clock: &Word) {
+fn push_for_ever<R: Many>(ring: &R, stamps: &Stamps, facts: &Stamps, stream: usize, clock: &Word) {
     stamps.enter(Phase::Attaching);
     let me = ring.attach().expect("a free slot");
     stamps.enter(Phase::Opening);
     // A lane is nobody's, or a dead one's: there are as many as producers.
-    let generations: u64 = ring.status().lanes.iter().map(|lane| lane.producer.generation).sum();
     let Ok(opened) = ring.producer(&me) else { return stamps.complain(2, 1, 0) };
     let died = opened.owner_died();
     let mut producer = opened.into_inner();
-    if died && producer.generation() == 0 {
-        stamps.complain(4, producer.generation(), generations);
+    if died && R::generation(&producer) == 0 {
+        stamps.complain(4, 0, 1);
     }
     let mut before = 0;
     for number in 1.. {
@@ -243,7 +340,7 @@ fn push_for_ever(ring: &Ring, stamps: &Stamps, facts: &Stamps, stream: usize, cl
         let bytes = record.bytes();
         facts.begun.set(number);
         stamps.enter(Phase::Pushing);
-        if push(&mut producer, stream as u32, number, &bytes).is_none() {
+        if push::<R>(&mut producer, stream as u32, number, &bytes).is_none() {
             return stamps.complain(2, 2, number);
         }
         before = clock.add(1) + 1;
@@ -253,7 +350,7 @@ fn push_for_ever(ring: &Ring, stamps: &Stamps, facts: &Stamps, stream: usize, cl
     }
 }
 
-fn push(producer: &mut Producer, kind: u32, number: u64, bytes: &[u8]) -> Option<()> {
+fn push<R: Many>(producer: &mut R::Producer, kind: u32, number: u64, bytes: &[u8]) -> Option<()> {
     if number % 8 == 1
         && let Ok(mut reservation) = producer.reserve(kind, bytes.len())
     {
@@ -263,33 +360,31 @@ fn push(producer: &mut Producer, kind: u32, number: u64, bytes: &[u8]) -> Option
     loop {
         match producer.push(kind, bytes) {
             Ok(()) => return Some(()),
-            Err(PushError::ConsumerDied) => producer.wait_consumer(None).ok()?,
+            Err(PushError::ConsumerDied) => R::wait_consumer(producer).then_some(())?,
             Err(_) => return None,
         }
     }
 }
 
-fn pop_for_ever(ring: &Ring, stamps: &Stamps, streams: Streams) {
+fn pop_for_ever<R: Many>(ring: &R, stamps: &Stamps, streams: Streams) {
     stamps.enter(Phase::Attaching);
     let me = ring.attach().expect("a free slot");
     stamps.enter(Phase::Opening);
-    let seat = ring.status().consumer;
+    let seat = ring.consumers();
     let Ok(opened) = ring.consumer(&me) else { return stamps.complain(2, 1, 0) };
     let mut consumer = opened.into_inner();
     let due = seat.generation + u64::from(matches!(seat.state, SeatState::Dead(_)));
-    if consumer.generation() != due {
-        stamps.complain(4, consumer.generation(), due);
+    let generation = R::consumer_generation(&consumer);
+    if generation != due {
+        stamps.complain(4, generation, due);
     }
     let mut reader = Reader { stamps, streams, order: Order::default() };
     reader.all(Records::next_reader);
     let mut bytes = Vec::new();
     loop {
         stamps.enter(Phase::Popping);
-        match consumer.peek() {
-            Ok(peek) => {
-                let copied = peek.copy_to(&mut bytes).is_ok();
-                let record = reader.judge(peek.kind(), copied, &bytes);
-                peek.consume();
+        match R::look(&mut consumer, &mut bytes, |kind, copied, bytes| reader.judge(kind, copied, bytes)) {
+            Ok(record) => {
                 streams.records(record.stream).committed(record.number);
                 stamps.ended.add(1);
             }
@@ -312,7 +407,7 @@ fn pop_for_ever(ring: &Ring, stamps: &Stamps, streams: Streams) {
                 }
                 match popped {
                     Ok(_) => {}
-                    Err(PopError::ProducerDied) if consumer.wait_producer(None).is_ok() => {}
+                    Err(PopError::ProducerDied) if R::wait_producer(&consumer) => {}
                     Err(_) => return stamps.complain(2, 3, 0),
                 }
             }

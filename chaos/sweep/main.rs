@@ -16,6 +16,8 @@ mod case;
 #[cfg(not(model))]
 mod cell;
 #[cfg(not(model))]
+mod claims;
+#[cfg(not(model))]
 mod covered;
 #[cfg(not(model))]
 mod engine;
@@ -59,6 +61,7 @@ fn main() -> std::process::ExitCode {
     broadcast::cases(&mut cases);
     lanes::cases(&mut cases);
     mpmc::cases(&mut cases);
+    claims::cases(&mut cases);
     if let Some(name) = std::env::var_os(stage::NAME) {
         return stage::run(&name.to_string_lossy(), &cases);
     }

@@ -4,6 +4,8 @@
 //! leaves no slot that is taken and names nobody. It is held while user code runs (a reservation, a look at a record), and needs
 //! nothing else of the thread meanwhile: not its pending operation, which a lock may use.
 //!
+//! (A ring of records of any length has other numbers in these bits: see `ring::mpsc::claims`.)
+//!
 //! Where the word names nobody its lap has 49 bits, else the 17 low ones of them. Why that is enough:
 //!
 //! 1. A free word is claimed by a compare-and-swap that compares all 49 bits: one who was stopped for a lap or many fails.

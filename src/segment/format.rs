@@ -39,11 +39,14 @@ impl Kind {
     /// A [`mpsc::lanes::Ring`](crate::ring::mpsc::lanes::Ring).
     pub const MPSC_LANES: Self = Self(12);
 
+    /// A [`mpsc::claims::Ring`](crate::ring::mpsc::claims::Ring).
+    pub const MPSC_CLAIMS: Self = Self(14);
+
     /// An [`mpmc::Ring`](crate::ring::mpmc::Ring).
     pub const MPMC: Self = Self(15);
 
     /// All that this version knows.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::MUTEX,
         Self::SPSC,
         Self::FUTEX_MUTEX,
@@ -55,6 +58,7 @@ impl Kind {
         Self::MPSC_LANES,
         Self::BROADCAST,
         Self::MPMC,
+        Self::MPSC_CLAIMS,
     ];
 
     /// What it is called, if this version knows it.
@@ -71,6 +75,7 @@ impl Kind {
             Self::BROADCAST => Some("broadcast ring"),
             Self::MPSC_LANES => Some("MPSC ring, lanes"),
             Self::MPMC => Some("MPMC ring"),
+            Self::MPSC_CLAIMS => Some("MPSC ring, claims"),
             Self(_) => None,
         }
     }

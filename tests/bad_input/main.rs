@@ -7,6 +7,7 @@
 #![cfg(not(model))]
 
 mod cell;
+mod claims;
 mod environment;
 mod fallback;
 mod files;
@@ -41,6 +42,7 @@ fn sections() -> Vec<Section> {
         cell::section(),
         locks::section(),
         mpmc::section(),
+        claims::section(),
     ]
 }
 

@@ -3,7 +3,7 @@
 use ownerdead::inspect::{Thread, inspect};
 use ownerdead::ring::{
     Commit, Consume, PopTimeoutError, Produce, PushTimeoutError, Topology, TryPopError, TryPushError, broadcast, mpmc,
-    mpsc::lanes, spsc,
+    mpsc::claims, mpsc::lanes, spsc,
 };
 use ownerdead::segment::{Options, Segment};
 use std::os::fd::AsFd;
@@ -116,6 +116,46 @@ fn an_mpmc_ring_does_all_that_a_ring_does() {
         for (offset, word) in
             [(0, 3), (8, 1 << 40), (16, 1 << 40), (128, 0), (256, 1 << 63), (first, 0), (first, 1 << 40)]
         {
+            assert!(!problems(ring.segment(), Some((offset, word))).is_empty(), "{word:#x} at {offset}");
+        }
+        drop((peek, reservation));
+        assert!(problems(ring.segment(), None).is_empty());
+    }
+}
+
+#[test]
+fn a_ring_of_claims_does_all_that_a_ring_does() {
+    for config in [claims::Config::new(512), claims::Config::new(256).block(16).checksum(false)] {
+        let ring = claims::Ring::memfd(&Options::new(), &config).unwrap();
+        does_all(&ring);
+        let me = ring.attach().unwrap();
+        let mut producer = ring.producer(&me).unwrap().into_inner();
+        let mut consumer = ring.consumer(&me).unwrap().into_inner();
+        producer.push(1, b"seen by inspect").unwrap();
+        producer.push(2, b"as well").unwrap();
+        let peek = consumer.peek().unwrap();
+        let reservation = producer.reserve(3, 5).unwrap();
+        assert!(problems(ring.segment(), None).is_empty());
+        let status = ring.status();
+        // Capacity, block, flags; write and read index; the gates; the word of the first record; and its length.
+        let block = (status.read_index % status.capacity) as usize;
+        let (word, words) =
+            (4096 + 8 * block / status.block as usize, 4096 + 8 * (status.capacity / status.block) as usize);
+        let first = words.next_multiple_of(4096) + block;
+        for (offset, word) in [
+            (0, 100),
+            (8, 24),
+            (16, 1 << 40),
+            (128, 8),
+            (256, 1 << 63),
+            (256, 8),
+            (272, 0),
+            (512, 1),
+            (640, 1),
+            (word, 5),
+            (word, 1 << 40),
+            (first, 1 << 20),
+        ] {
             assert!(!problems(ring.segment(), Some((offset, word))).is_empty(), "{word:#x} at {offset}");
         }
         drop((peek, reservation));

@@ -3,6 +3,7 @@
 
 mod broadcast;
 mod cell;
+mod claims;
 mod lanes;
 mod locks;
 mod mpmc;
@@ -102,6 +103,38 @@ proptest! {
         operations in prop::collection::vec(mpmc_operation(), 1..80),
     ) {
         let mut pair = mpmc::Pair::new(outside, checksum, round, drops);
+        for operation in &operations {
+            pair.step(operation);
+        }
+        pair.finish();
+    }
+}
+
+fn claims_operation() -> impl Strategy<Value = claims::Operation> {
+    use claims::Operation::*;
+    let (side, len) = (0usize..2, 0usize..260);
+    prop_oneof![
+        6 => (side.clone(), len.clone()).prop_map(|(side, len)| Push { side, len }),
+        2 => (side, len, any::<bool>()).prop_map(|(side, len, commit)| Reserve { side, len, commit }),
+        5 => Just(Pop),
+        1 => (0usize..5).prop_map(PopBatch),
+        2 => any::<bool>().prop_map(|consume| Peek { consume }),
+        1 => Just(ReopenConsumer),
+        1 => (1usize..4).prop_map(DieWriting),
+        1 => (0usize..3).prop_map(DieReading),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_ring_of_claims_is_a_queue_where_no_two_are_at_work_at_once(
+        block in prop_oneof![Just(16u64), Just(64), Just(256)],
+        checksum: bool,
+        operations in prop::collection::vec(claims_operation(), 1..80),
+    ) {
+        let mut pair = claims::Pair::new(block, checksum);
         for operation in &operations {
             pair.step(operation);
         }

@@ -106,12 +106,12 @@ pub(crate) struct Side {
     heartbeat: AtomicU64,
     /// The consumer's, in a ring with wipe: up to where records are committed as read; what lies between the index and this is
     /// being zeroed. Relaxed: only consumers look at it, one after the other.
-    read: AtomicU64,
+    pub(in crate::ring) read: AtomicU64,
 }
 
 impl Side {
     #[cfg(model)]
-    fn new() -> Self {
+    pub(in crate::ring) fn new() -> Self {
         Self { index: AtomicU64::new(0), heartbeat: AtomicU64::new(0), read: AtomicU64::new(0) }
     }
 
@@ -119,6 +119,11 @@ impl Side {
     #[inline]
     pub(in crate::ring) fn beat(&self) {
         self.heartbeat.store(self.heartbeat.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// How many there were.
+    pub(in crate::ring) fn heartbeat(&self) -> u64 {
+        self.heartbeat.load(Relaxed)
     }
 }
 

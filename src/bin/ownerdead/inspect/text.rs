@@ -4,9 +4,10 @@ use super::Output;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::HumanBytes;
 use ownerdead::inspect::{
-    BroadcastReport, CellReport, ChecksumState, ClaimReport, EntryReport, HeaderReport, HolderReport, LanesReport,
-    LockState, MpmcReport, MutexReport, ParticipantsReport, RecordReport, RecordsReport, Report, RingReport,
-    RwLockReport, SeatReport, SeatReportState, SemaphoreReport, SlotReport, Thread, ValueState, WriterState,
+    BroadcastReport, CellReport, ChecksumState, ClaimReport, ClaimsReport, EntryReport, HeaderReport, HolderReport,
+    LanesReport, LockState, MpmcReport, MutexReport, ParticipantsReport, RecordReport, RecordsReport, Report,
+    RingReport, RwLockReport, SeatReport, SeatReportState, SemaphoreReport, SlotReport, Thread, ValueState,
+    WriterState,
 };
 use ownerdead::owner::SlotState;
 use std::io::{self, Write};
@@ -38,6 +39,9 @@ pub fn print(output: &Output) -> io::Result<()> {
     if let Some(lanes) = &report.lanes {
         self::lanes(&mut facts, lanes);
     }
+    if let Some(ring) = &report.claims {
+        self::claims(&mut facts, ring);
+    }
     if let Some(mutex) = &report.mutex {
         self::mutex(&mut facts, mutex);
     }
@@ -64,7 +68,9 @@ pub fn print(output: &Output) -> io::Result<()> {
         writeln!(out, "{}", records(listed))?;
         let of_lanes = report.lanes.iter().flat_map(|ring| &ring.lanes).filter_map(|lane| lane.records);
         let of_mpmc = report.mpmc.as_ref().and_then(|ring| ring.records);
-        let found = report.ring.as_ref().and_then(|ring| ring.records).into_iter().chain(of_lanes).chain(of_mpmc);
+        let of_claims = report.claims.as_ref().and_then(|ring| ring.records);
+        let of_ring = report.ring.as_ref().and_then(|ring| ring.records);
+        let found = of_ring.into_iter().chain(of_lanes).chain(of_mpmc).chain(of_claims);
         let all: u64 = found.map(|all| all.count + all.padding).sum();
         let left = all.saturating_sub(listed.len() as u64);
         if left > 0 {
@@ -167,6 +173,29 @@ fn lanes(facts: &mut Table, ring: &LanesReport) {
         facts.add_row(["  producer", &seat(&lane.producer, "the consumer reads")]);
         facts.add_row(["  records", &counts(lane.records)]);
     }
+}
+
+fn claims(facts: &mut Table, ring: &ClaimsReport) {
+    let checksums = if ring.checksum { "with" } else { "no" };
+    let of = format!("{} in blocks of {}, {checksums} checksums", bytes(ring.capacity), bytes(ring.block));
+    facts.add_row(["ring", &of]);
+    let mut positions = format!("claimed to {}, read to {}", ring.write_index, ring.read_index);
+    if ring.unfreed > 0 {
+        positions += &format!(" and {} more, which are not free yet", bytes(ring.unfreed));
+    }
+    if ring.producers_sleep {
+        positions += "; a producer may sleep until there is room";
+    }
+    facts.add_row(["positions", &positions]);
+    facts.add_row(["consumer", &seat(&ring.consumer, "a producer writes")]);
+    let writing = format!("{} being written, {} of dead ones, to be skipped", ring.writing, ring.dead);
+    facts.add_row(["claims", &writing]);
+    for writer in &ring.writers {
+        let (whose, no_more) = (holder(&writer.holder), if writer.holder.alive { "" } else { " no more" });
+        let says = format!("{whose} writes it{no_more}, {}", bytes(writer.size));
+        facts.add_row([&format!("  at {}", writer.position), &says]);
+    }
+    facts.add_row(["records", &counts(ring.records)]);
 }
 
 fn indices(written: u64, read: u64, used: Option<u64>, capacity: u64) -> String {
