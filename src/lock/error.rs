@@ -94,6 +94,11 @@ macro_rules! lock_errors {
                         found,
                         expected: "a slot of the participants' table, or free",
                     },
+                    Trouble::Gate(found) => Self::Corrupt {
+                        field: "the gate of a condition variable",
+                        found,
+                        expected: "0",
+                    },
                 }
             }
         }
@@ -122,6 +127,7 @@ pub(super) enum Trouble {
     Forked,
     WrongSegment,
     Corrupt(u64),
+    Gate(u64),
 }
 
 /// Why [`FutexMutex::lock_timeout`](super::FutexMutex::lock_timeout) gave no guard: it was locked until the time-out.
@@ -138,3 +144,99 @@ impl fmt::Display for TimedOut {
 }
 
 impl std::error::Error for TimedOut {}
+
+/// Why a wait of a [`Condvar`](super::Condvar) gave no plain guard.
+pub enum WaitError<G> {
+    /// The lock was had again, but its last holder died; what it guards may be half changed. The guard is inside. Repair, mark it
+    /// consistent, and notify all: the dead one may have been about to.
+    OwnerDied(OwnerDied<G>),
+    /// A holder died and the next one did not repair what the mutex guards: nobody can lock it any more. Make a new one.
+    NotRecoverable,
+    /// This is a forked child, and the guard was its parent's.
+    Forked,
+    /// The guard is of another mutex than the condition variable. It is given back.
+    OtherMutex(G),
+    /// The guard was had as `OwnerDied` and is not marked consistent yet: who unlocks it now makes the mutex not recoverable. It is given
+    /// back.
+    NotRepaired(G),
+    /// The thread to watch names no slot of the mutex's participants' table. The guard is given back.
+    UnknownHolder(G),
+    /// Somebody has damaged the segment.
+    Corrupt {
+        /// The field.
+        field: &'static str,
+        /// What it holds.
+        found: u64,
+        /// What it may hold.
+        expected: &'static str,
+    },
+}
+
+impl<G> WaitError<G> {
+    /// `mine`: what the lock word is while the caller holds it.
+    pub(super) fn of(trouble: Trouble, mine: u64) -> Self {
+        let lock = |found, expected| Self::Corrupt { field: "the lock word", found, expected };
+        match trouble {
+            Trouble::NotRecoverable => Self::NotRecoverable,
+            Trouble::Forked => Self::Forked,
+            // The caller has unlocked it, by an attachment to the mutex's own segment: who says so is the word.
+            Trouble::Deadlock | Trouble::WrongSegment => lock(mine, "not this thread, which has unlocked it to wait"),
+            Trouble::Corrupt(found) => lock(found, "a slot of the participants' table, or free"),
+            Trouble::Gate(found) => Self::Corrupt { field: "the gate of a condition variable", found, expected: "0" },
+        }
+    }
+}
+
+impl<G> fmt::Debug for WaitError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<G> fmt::Display for WaitError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnerDied(_) => f.write_str(
+                "the last holder died with the lock: repair what it guards, mark it consistent, and notify all",
+            ),
+            Self::NotRecoverable => {
+                f.write_str("not recoverable: a holder died and nobody repaired what it guards; make a new mutex")
+            }
+            Self::Forked => f.write_str("the guard is the parent's, and this is a forked child: attach anew, and lock"),
+            Self::OtherMutex(_) => {
+                f.write_str("the guard is of another mutex than the condition variable: wait with its own")
+            }
+            Self::NotRepaired(_) => f.write_str(
+                "the last holder died, and what it guards is not marked consistent yet: do that before you wait",
+            ),
+            Self::UnknownHolder(_) => {
+                f.write_str("the thread to watch names no slot of the mutex's participants' table")
+            }
+            Self::Corrupt { field, found, expected } => {
+                write!(f, "the segment is damaged: {field} is {found:#x}, expected {expected}; make it anew")
+            }
+        }
+    }
+}
+
+impl<G> std::error::Error for WaitError<G> {}
+
+/// Why nobody was notified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotifyError {
+    /// This is a forked child, and the attachment is its parent's: attach anew.
+    Forked,
+    /// The attachment is to another segment than the mutex of the condition variable.
+    WrongSegment,
+}
+
+impl fmt::Display for NotifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Forked => "the attachment is the parent's, and this is a forked child: attach anew",
+            Self::WrongSegment => "the attachment is to another segment: attach to the mutex's own",
+        })
+    }
+}
+
+impl std::error::Error for NotifyError {}

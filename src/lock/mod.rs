@@ -1,14 +1,16 @@
 //! Locks.
 
+mod condvar;
 mod data;
 mod error;
 mod futex;
 mod robust;
 
+pub use condvar::{Condvar, Waited};
 pub use data::Data;
 #[doc(hidden)]
 pub use data::{combine, fingerprint};
-pub use error::{LockError, LockTimeoutError, OwnerDied, TimedOut, TryLockError};
+pub use error::{LockError, LockTimeoutError, NotifyError, OwnerDied, TimedOut, TryLockError, WaitError};
 pub use futex::{FutexGuard, FutexMutex};
 pub use robust::{Guard, RobustMutex};
 #[cfg(not(model))]

@@ -3,9 +3,11 @@
 //! ```text
 //! body + 0     the lock word, on a line of its own: 64 bits (robust) or 32 (futex)
 //!      + 128   fingerprint, size and alignment of the guarded type
+//!      + 192   four condition variables of 16 bytes (robust); those who do not know them leave them 0
 //!      + 256   the guarded value
 //! ```
 
+use super::condvar;
 use super::data::Data;
 use super::futex::FutexMutex;
 use super::robust::RobustMutex;
@@ -17,10 +19,14 @@ use crate::sync::thread;
 
 pub(super) const WORD: usize = 0;
 pub(super) const TYPE: usize = 128;
+pub(super) const CONDVARS_AT: usize = 192;
 pub(super) const VALUE: usize = 256;
 
 // SAFETY: a `Data` is valid whatever its bytes are, and `SharedCell` gives only pointers to it.
 unsafe impl<T: Data> Place for SharedCell<T> {}
+// SAFETY: atomics, and bytes that nobody reads.
+unsafe impl Place for [condvar::Words; condvar::CONDVARS] {}
+const _: () = assert!(CONDVARS_AT + size_of::<[condvar::Words; condvar::CONDVARS]>() <= VALUE);
 
 /// Why a segment gave no mutex.
 #[derive(Debug)]
@@ -204,7 +210,8 @@ in_segments!(FutexMutex, Kind::FUTEX_MUTEX, |options: &Options| options.slots(1)
 impl<T: Data> RobustMutex<T> {
     fn over(segment: Segment) -> Result<Self, SharedError> {
         check_type::<T>(&segment)?;
-        Ok(Self { table: segment.table(), word: segment.body(WORD)?, data: segment.body(VALUE)?, segment })
+        let condvars = segment.body(CONDVARS_AT)?;
+        Ok(Self { table: segment.table(), word: segment.body(WORD)?, data: segment.body(VALUE)?, condvars, segment })
     }
 }
 
