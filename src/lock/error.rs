@@ -240,3 +240,86 @@ impl fmt::Display for NotifyError {
 }
 
 impl std::error::Error for NotifyError {}
+
+macro_rules! once_errors {
+    ($($(#[$doc:meta])* $name:ident $( { $(#[$extra_doc:meta])* $extra:ident: $extra_text:literal } )?)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            /// This thread runs the initialisation already, and waits for itself.
+            Deadlock,
+            /// This is a forked child, and the attachment is its parent's: attach anew.
+            Forked,
+            /// The attachment is to another segment.
+            WrongSegment,
+            /// The word names no slot of the participants' table: somebody has damaged the segment.
+            Corrupt {
+                /// What it holds.
+                found: u64,
+            },
+            $($(#[$extra_doc])* $extra,)?
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    Self::Deadlock => f.write_str("this thread runs the initialisation already: do not call it from inside"),
+                    Self::Forked => f.write_str("the attachment is the parent's, and this is a forked child: attach anew"),
+                    Self::WrongSegment => f.write_str("the attachment is to another segment: attach to its own"),
+                    Self::Corrupt { found } => write!(
+                        f,
+                        "the segment is damaged: the word is {found:#x}, expected a slot of the participants' table, free or done; \
+                         make it anew"
+                    ),
+                    $(Self::$extra => f.write_str($extra_text),)?
+                }
+            }
+        }
+
+        impl std::error::Error for $name {}
+    )+};
+}
+
+once_errors! {
+    /// Why [`Once::call_once`](super::Once::call_once) did not come to be done.
+    OnceError
+    /// Why [`Once::call_once_timeout`](super::Once::call_once_timeout) did not come to be done.
+    OnceTimeoutError {
+        /// Somebody alive was at it all that time.
+        TimedOut: "somebody alive ran the initialisation until the time-out: try later, or wait longer"
+    }
+}
+
+/// What both have in common, and the one that one has alone.
+#[derive(Clone, Copy)]
+pub(super) enum OnceTrouble {
+    Deadlock,
+    Forked,
+    WrongSegment,
+    Corrupt(u64),
+    TimedOut,
+}
+
+impl From<OnceTrouble> for OnceTimeoutError {
+    fn from(trouble: OnceTrouble) -> Self {
+        match trouble {
+            OnceTrouble::Deadlock => Self::Deadlock,
+            OnceTrouble::Forked => Self::Forked,
+            OnceTrouble::WrongSegment => Self::WrongSegment,
+            OnceTrouble::Corrupt(found) => Self::Corrupt { found },
+            OnceTrouble::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+impl From<OnceTrouble> for OnceError {
+    fn from(trouble: OnceTrouble) -> Self {
+        match trouble {
+            OnceTrouble::Deadlock => Self::Deadlock,
+            OnceTrouble::Forked => Self::Forked,
+            OnceTrouble::WrongSegment => Self::WrongSegment,
+            OnceTrouble::Corrupt(found) => Self::Corrupt { found },
+            OnceTrouble::TimedOut => unreachable!("there was no deadline"),
+        }
+    }
+}

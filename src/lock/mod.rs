@@ -4,14 +4,18 @@ mod condvar;
 mod data;
 mod error;
 mod futex;
+mod once;
 mod robust;
 
 pub use condvar::{Condvar, Waited};
 pub use data::Data;
 #[doc(hidden)]
 pub use data::{combine, fingerprint};
-pub use error::{LockError, LockTimeoutError, NotifyError, OwnerDied, TimedOut, TryLockError, WaitError};
+pub use error::{
+    LockError, LockTimeoutError, NotifyError, OnceError, OnceTimeoutError, OwnerDied, TimedOut, TryLockError, WaitError,
+};
 pub use futex::{FutexGuard, FutexMutex};
+pub use once::{Once, OnceCell, OnceState};
 pub use robust::{Guard, RobustMutex};
 #[cfg(not(model))]
 pub use shared::SharedError;

@@ -23,8 +23,13 @@ impl Kind {
     /// A [`FutexMutex`](crate::lock::FutexMutex).
     pub const FUTEX_MUTEX: Self = Self(3);
 
+    /// A [`Once`](crate::lock::Once) or a [`OnceCell`](crate::lock::OnceCell).
+    pub const ONCE: Self = Self(7);
+    /// A [`Barrier`](crate::lock::Barrier).
+    pub const BARRIER: Self = Self(8);
+
     /// All that this version knows.
-    pub const ALL: [Self; 3] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX];
+    pub const ALL: [Self; 5] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX, Self::ONCE, Self::BARRIER];
 
     /// What it is called, if this version knows it.
     pub const fn name(self) -> Option<&'static str> {
@@ -32,6 +37,8 @@ impl Kind {
             Self::MUTEX => Some("robust mutex"),
             Self::SPSC => Some("SPSC ring"),
             Self::FUTEX_MUTEX => Some("futex mutex"),
+            Self::ONCE => Some("once"),
+            Self::BARRIER => Some("barrier"),
             Self(_) => None,
         }
     }
