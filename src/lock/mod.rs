@@ -1,5 +1,6 @@
 //! Locks.
 
+mod barrier;
 mod condvar;
 mod data;
 mod error;
@@ -7,12 +8,14 @@ mod futex;
 mod once;
 mod robust;
 
+pub use barrier::{Arrival, Barrier, BarrierStatus, MAX_PARTIES, Party};
 pub use condvar::{Condvar, Waited};
 pub use data::Data;
 #[doc(hidden)]
 pub use data::{combine, fingerprint};
 pub use error::{
-    LockError, LockTimeoutError, NotifyError, OnceError, OnceTimeoutError, OwnerDied, TimedOut, TryLockError, WaitError,
+    BarrierError, BarrierTimeoutError, JoinError, LockError, LockTimeoutError, NotifyError, OnceError,
+    OnceTimeoutError, OwnerDied, ResetError, TimedOut, TryLockError, WaitError,
 };
 pub use futex::{FutexGuard, FutexMutex};
 pub use once::{Once, OnceCell, OnceState};
@@ -21,5 +24,7 @@ pub use robust::{Guard, RobustMutex};
 pub use shared::SharedError;
 #[cfg(not(model))]
 pub(crate) mod image;
+#[cfg(not(model))]
+mod segments;
 #[cfg(not(model))]
 mod shared;

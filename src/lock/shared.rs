@@ -28,7 +28,7 @@ unsafe impl<T: Data> Place for SharedCell<T> {}
 unsafe impl Place for [condvar::Words; condvar::CONDVARS] {}
 const _: () = assert!(CONDVARS_AT + size_of::<[condvar::Words; condvar::CONDVARS]>() <= VALUE);
 
-/// Why a segment gave no mutex.
+/// Why a segment gave no mutex, no once and no barrier.
 #[derive(Debug)]
 pub enum SharedError {
     /// The segment could not be opened.
@@ -50,6 +50,13 @@ pub enum SharedError {
         /// What the type has.
         expected: u64,
     },
+    /// A barrier for so many parties: it cannot be, or is not what was asked for.
+    Parties {
+        /// How many.
+        found: u64,
+        /// How many there may be.
+        expected: String,
+    },
 }
 
 impl core::fmt::Display for SharedError {
@@ -62,9 +69,10 @@ impl core::fmt::Display for SharedError {
             Self::Fork(error) => {
                 write!(f, "madvise(MADV_WIPEONFORK) failed: {error}; it needs Linux 4.14, and to be allowed")
             }
+            Self::Parties { found, expected } => write!(f, "a barrier for {found} parties, expected {expected}"),
             Self::Type { field, found, expected } => write!(
                 f,
-                "the mutex guards another type: its {field} is {found:#x}, expected {expected:#x}; open it with the type that \
+                "it is for another type: its {field} is {found:#x}, expected {expected:#x}; open it with the type that \
                  it was created with"
             ),
         }
@@ -104,27 +112,32 @@ fn type_words<T: Data>() -> [(&'static str, u64); 3] {
 }
 
 /// Where the guarded value of type `T` ends in the body.
-const fn body_len<T: Data>() -> usize {
+pub(super) const fn body_len<T: Data>() -> usize {
     assert!(align_of::<T>() <= VALUE, "a guarded type is aligned to at most 256 bytes");
     VALUE + size_of::<T>()
+}
+
+/// Says in the body of a segment that nobody can reach yet which type it is for.
+pub(super) fn init_type<T: Data>(body: &Body) {
+    let words = body.slice::<AtomicU64>(TYPE, 3).expect("body_len holds the words");
+    for (word, (_, value)) in words.iter().zip(type_words::<T>()) {
+        // Relaxed: nobody sees the segment before it has a name.
+        word.store(value, Relaxed);
+    }
 }
 
 /// Fills the body of a segment that nobody can reach yet.
 fn init<T: Data>(value: T) -> impl Fn(&Body) {
     move |body| {
-        let words = body.slice::<AtomicU64>(TYPE, 3).expect("body_len holds the words");
-        for (word, (_, value)) in words.iter().zip(type_words::<T>()) {
-            // Relaxed: nobody sees the segment before it has a name.
-            word.store(value, Relaxed);
-        }
+        init_type::<T>(body);
         let cell = body.place::<SharedCell<T>>(VALUE).expect("body_len holds the value");
         // SAFETY: nobody else can reach the segment before it has a name; the place is aligned and large enough.
         unsafe { cell.get_mut().write(value) };
     }
 }
 
-/// Whether the segment's mutex guards a `T`.
-fn check_type<T: Data>(segment: &Segment) -> Result<(), SharedError> {
+/// Whether the segment is for a `T`.
+pub(super) fn check_type<T: Data>(segment: &Segment) -> Result<(), SharedError> {
     let words = segment.body_slice::<AtomicU64>(TYPE, 3)?;
     for (word, (field, expected)) in words.iter().zip(type_words::<T>()) {
         // Relaxed: written before the segment had a name, and never again.

@@ -40,4 +40,4 @@ pub use right::{Holder, MAX_SLOTS, Right};
 pub(crate) use seat::generation;
 pub use seat::{SeatFound, SeatState, SeatWords, Taken};
 pub use table::{Counts, Slot, Table};
-pub(crate) use wait::{finish_waiting, sleep_on_holder};
+pub(crate) use wait::{finish_waiting, sleep_on_holder, watch};

@@ -11,6 +11,7 @@
 
 use super::attachment::Attachment;
 use super::right::{Holder, Life};
+use super::table::Table;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::futex::{ALL, MAX_WAITS, Wait, Woken, Word, wait_any, wake};
 use core::time::Duration;
@@ -61,4 +62,25 @@ pub(crate) struct TimedOut;
 /// The caller has what it waited for, or gives up: no wake-up is owed to anybody any more.
 pub(crate) fn finish_waiting(me: &Attachment) {
     me.list().clear_pending();
+}
+
+/// Asks to be woken when `holder` dies, and gives the words to be compared for that, in this order: the halves of its life word. None
+/// if it is dead, or its slot does not exist. For those who watch several at once, with a gate of their structure's own: all who
+/// sleep on life words of its segment must sleep on that gate before, and have it pending, and whoever wakes and finds a death
+/// must wake all there.
+pub(crate) fn watch(table: &Table, holder: Holder) -> Option<[Wait<'_>; 2]> {
+    let slot = table.slot(holder)?;
+    // Relaxed: as in `sleep_on_holder`.
+    let mut life = Life(slot.life().load(Relaxed));
+    while life.incarnation() == holder.incarnation && life.has_tid() {
+        let asked = life.with_waiters();
+        if life == asked || slot.life().compare_exchange(life.0, asked.0, Relaxed, Relaxed).is_ok() {
+            return Some([
+                Wait { word: Word::Low(slot.life()), expected: asked.low() },
+                Wait { word: Word::High(slot.life()), expected: asked.incarnation() },
+            ]);
+        }
+        life = Life(slot.life().load(Relaxed));
+    }
+    None
 }

@@ -45,8 +45,8 @@ pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Wakes everybody.
 pub const ALL: u32 = i32::MAX as u32;
 
-/// The most words that one sleep can name.
-pub const MAX_WAITS: usize = 8;
+/// The most words that one sleep can name: those that the kernel takes.
+pub const MAX_WAITS: usize = 128;
 
 /// Sleeps on all of `waits` (at most [`MAX_WAITS`]) until one is woken, or `deadline` ([`super::time::now`]'s clock) passes.
 ///
