@@ -70,21 +70,21 @@ fn everybody_waits(world: &mut World, names: &[&'static str], phases: u32) {
 
 #[test]
 fn two_come_through_together_or_one_is_told_of_the_others_death() {
-    Sweep::new("barrier_two").victims(&["a"]).preemptions(2, 2).runs(8_000).run(|world| {
+    Sweep::new("barrier_two").victims(&["a"]).preemptions(2, 2).runs(2_000).run(|world| {
         everybody_waits(world, &["a", "b"], 1);
     });
 }
 
 #[test]
 fn two_come_through_again_and_again() {
-    Sweep::new("barrier_again").victims(&["a"]).preemptions(1, 1).runs(8_000).run(|world| {
+    Sweep::new("barrier_again").victims(&["a"]).preemptions(1, 1).runs(2_000).run(|world| {
         everybody_waits(world, &["a", "b"], 2);
     });
 }
 
 #[test]
 fn three_come_through_together_or_the_others_are_told_of_a_death() {
-    Sweep::new("barrier_three").victims(&["a"]).preemptions(1, 0).full_preemptions(1, 1).runs(8_000).run(|world| {
+    Sweep::new("barrier_three").victims(&["a"]).preemptions(1, 0).full_preemptions(1, 1).runs(2_000).run(|world| {
         everybody_waits(world, &["a", "b", "c"], 1);
     });
 }
@@ -97,7 +97,7 @@ fn the_last_of_three_to_come_dies_and_the_one_that_is_woken() {
         .two_deaths()
         .preemptions(0, 0)
         .full_preemptions(1, 0)
-        .runs(8_000)
+        .runs(2_000)
         .run(|world| {
             everybody_waits(world, &["a", "b", "c"], 1);
         });
@@ -106,7 +106,7 @@ fn the_last_of_three_to_come_dies_and_the_one_that_is_woken() {
 /// What a party wrote before it arrived is seen by all who are through.
 #[test]
 fn what_was_written_before_is_seen_after() {
-    Sweep::new("barrier_publishes").preemptions(3, 3).runs(8_000).run(|world| {
+    Sweep::new("barrier_publishes").preemptions(3, 3).runs(2_000).run(|world| {
         let barrier = Barrier::private(3, 2);
         let papers = Shared::from_vec(vec![Granule::new(0), Granule::new(0)]);
         for name in ["a", "b"] {
@@ -128,7 +128,7 @@ fn what_was_written_before_is_seen_after() {
 /// `a` dies; who comes after it takes its seat over, resets the barrier when the phase is broken, and all arrive anew.
 #[test]
 fn a_seat_is_taken_over_and_the_barrier_reset() {
-    Sweep::new("barrier_take_over").victims(&["a"]).preemptions(2, 1).runs(8_000).run(|world| {
+    Sweep::new("barrier_take_over").victims(&["a"]).preemptions(2, 1).runs(2_000).run(|world| {
         let barrier = Barrier::private(3, 2);
         let (join, again) = (barrier.clone(), barrier.clone());
         world
@@ -170,7 +170,7 @@ fn a_seat_is_taken_over_and_the_barrier_reset() {
 /// After a time-out the arrival stands: who goes on waiting comes through with the others.
 #[test]
 fn an_arrival_outlasts_a_time_out() {
-    Sweep::new("barrier_timeout").victims(&["a"]).preemptions(1, 1).runs(8_000).time_may_pass().run(|world| {
+    Sweep::new("barrier_timeout").victims(&["a"]).preemptions(1, 1).runs(2_000).time_may_pass().run(|world| {
         let barrier = Barrier::private(3, 2);
         for (name, patient) in [("a", true), ("b", false)] {
             let join = barrier.clone();

@@ -115,7 +115,7 @@ fn waiters_and_a_notifier(world: &mut World, names: &[&'static str], how: Notify
 
 /// A sweep in which time passes, and is looked at.
 fn sweep(name: Sweep) -> Sweep {
-    name.time_may_pass().runs(4_000)
+    name.time_may_pass().runs(2_000)
 }
 
 #[test]
@@ -127,9 +127,15 @@ fn a_notification_of_one_is_swallowed_by_no_death() {
 
 #[test]
 fn a_notification_of_one_is_swallowed_by_no_two_deaths() {
-    sweep(Sweep::new("condvar_two_deaths")).victims(&["w", "n"]).two_deaths().preemptions(0, 0).run(|world| {
-        waiters_and_a_notifier(world, &["w", "x"], Notify::One);
-    });
+    sweep(Sweep::new("condvar_two_deaths"))
+        .victims(&["w", "n"])
+        .two_deaths()
+        .runs(100)
+        .preemptions(0, 0)
+        .full_preemptions(1, 1)
+        .run(|world| {
+            waiters_and_a_notifier(world, &["w", "x"], Notify::One);
+        });
 }
 
 /// Who is woken finds the lock held, and dies waiting for it.
@@ -142,9 +148,15 @@ fn who_is_woken_and_dies_waiting_for_the_lock_swallows_nothing() {
 
 #[test]
 fn a_notification_of_all_wakes_all_whoever_dies() {
-    sweep(Sweep::new("condvar_all")).victims(&["w", "n"]).two_deaths().preemptions(0, 0).run(|world| {
-        waiters_and_a_notifier(world, &["w", "x"], Notify::All);
-    });
+    sweep(Sweep::new("condvar_all"))
+        .victims(&["w", "n"])
+        .two_deaths()
+        .runs(100)
+        .preemptions(0, 0)
+        .full_preemptions(1, 1)
+        .run(|world| {
+            waiters_and_a_notifier(world, &["w", "x"], Notify::All);
+        });
 }
 
 /// Waits for the door to be opened by `holder`, or for its death.
@@ -201,13 +213,13 @@ fn two_watch(world: &mut World) {
 /// Nobody but `h` notifies, and it does not come again.
 #[test]
 fn who_watches_the_notifier_is_told_of_its_death() {
-    Sweep::new("condvar_or_death").victims(&["h", "w"]).two_deaths().preemptions(1, 0).runs(8_000).run(two_watch);
+    Sweep::new("condvar_or_death").victims(&["h", "w"]).two_deaths().preemptions(1, 0).runs(100).run(two_watch);
 }
 
 /// `a` has the lock, dies with it, and comes again to give up unrepaired. Who waits has to be told: nobody else will notify it.
 #[test]
 fn giving_up_unrepaired_wakes_those_who_wait() {
-    Sweep::new("condvar_not_recoverable").victims(&["a"]).preemptions(2, 2).runs(8_000).run(|world| {
+    Sweep::new("condvar_not_recoverable").victims(&["a"]).preemptions(2, 2).runs(2_000).run(|world| {
         let door = RobustMutex::private(3, 0);
         let (attach, mutex, again) = (door.clone(), door.clone(), door.clone());
         world.process_after(
@@ -253,7 +265,7 @@ fn giving_up_unrepaired_wakes_those_who_wait() {
 
 #[test]
 fn a_time_out_ends_a_wait_that_nobody_notifies() {
-    Sweep::new("condvar_timeout").victims(&["n"]).preemptions(2, 2).runs(8_000).time_may_pass().run(|world| {
+    Sweep::new("condvar_timeout").victims(&["n"]).preemptions(2, 2).runs(2_000).time_may_pass().run(|world| {
         let door = RobustMutex::private(2, 0);
         let (attach, mutex) = (door.clone(), door.clone());
         world.process_after(

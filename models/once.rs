@@ -70,22 +70,28 @@ fn everybody_calls(world: &mut World, names: &[&'static str]) {
 
 #[test]
 fn one_of_two_initialises_and_the_other_takes_over_from_the_dead() {
-    Sweep::new("once_two").victims(&["a", "b"]).preemptions(3, 2).runs(8_000).run(|world| {
+    Sweep::new("once_two").victims(&["a", "b"]).preemptions(3, 2).runs(2_000).run(|world| {
         everybody_calls(world, &["a", "b"]);
     });
 }
 
 #[test]
 fn one_of_three_comes_to_the_end_when_two_die() {
-    Sweep::new("once_two_deaths").victims(&["a", "b"]).two_deaths().preemptions(1, 0).runs(8_000).run(|world| {
-        everybody_calls(world, &["a", "b", "c"]);
-    });
+    Sweep::new("once_two_deaths")
+        .victims(&["a", "b"])
+        .two_deaths()
+        .preemptions(0, 0)
+        .full_preemptions(1, 0)
+        .runs(200)
+        .run(|world| {
+            everybody_calls(world, &["a", "b", "c"]);
+        });
 }
 
 /// Who does not call sees all of the value, or nothing.
 #[test]
 fn who_looks_sees_all_or_nothing() {
-    Sweep::new("once_look").victims(&["a"]).preemptions(3, 3).runs(8_000).run(|world| {
+    Sweep::new("once_look").victims(&["a"]).preemptions(3, 3).runs(2_000).run(|world| {
         let cell = OnceCell::private(2, NOTHING);
         let oracle = Rc::default();
         add_caller(world, "a", &cell, &oracle);
@@ -99,7 +105,7 @@ fn who_looks_sees_all_or_nothing() {
 
 #[test]
 fn a_time_out_takes_nothing_from_the_living() {
-    Sweep::new("once_timeout").victims(&["a"]).preemptions(2, 2).runs(8_000).time_may_pass().run(|world| {
+    Sweep::new("once_timeout").victims(&["a"]).preemptions(2, 2).runs(2_000).time_may_pass().run(|world| {
         let cell = OnceCell::private(2, NOTHING);
         let oracle = Rc::default();
         add_caller(world, "a", &cell, &oracle);

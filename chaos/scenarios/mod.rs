@@ -13,6 +13,7 @@ mod producer;
 mod recovery;
 mod several;
 mod slow;
+mod together;
 mod waiter;
 mod wiping;
 
@@ -22,7 +23,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 14] = [
+pub const ALL: [(&str, Scenario); 15] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -37,6 +38,7 @@ pub const ALL: [(&str, Scenario); 14] = [
     ("unmap_a_foreign_robust_mutex", foreign::run),
     ("run_out_of_memory", memory::run),
     ("work_on_a_slow_machine", slow::run),
+    ("kill_those_who_wait_together", together::run),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.

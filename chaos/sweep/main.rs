@@ -9,7 +9,11 @@
 //! swept in one state, survivors do not die too, few deaths are planted, and what is not covered needs no reason. `OWNERDEAD_SWEEP_REACH=full` or `quick` chooses.
 
 #[cfg(not(model))]
+mod barrier;
+#[cfg(not(model))]
 mod case;
+#[cfg(not(model))]
+mod condvar;
 #[cfg(not(model))]
 mod covered;
 #[cfg(not(model))]
@@ -18,6 +22,8 @@ mod engine;
 mod futex;
 #[cfg(not(model))]
 mod mutex;
+#[cfg(not(model))]
+mod once;
 #[cfg(not(model))]
 mod outcome;
 #[cfg(not(model))]
@@ -40,6 +46,9 @@ fn main() -> std::process::ExitCode {
     futex::cases(&mut cases);
     owner::cases(&mut cases);
     engine::cases(&mut cases);
+    condvar::cases(&mut cases);
+    once::cases(&mut cases);
+    barrier::cases(&mut cases);
     if let Some(name) = std::env::var_os(stage::NAME) {
         return stage::run(&name.to_string_lossy(), &cases);
     }

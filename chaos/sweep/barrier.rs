@@ -1,0 +1,267 @@
+//! The barrier: one of two dies while it joins, arrives, waits, resets or leaves.
+
+use super::case::{Case, Handles};
+use super::mutex::SHORT;
+use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
+use ownerdead::lock::{Arrival, Barrier, BarrierError, BarrierTimeoutError, JoinError, Party, ResetError};
+use ownerdead::owner::Attachment;
+use ownerdead::segment::Options;
+use std::cell::RefCell;
+use std::mem::forget;
+
+const SLOTS: u32 = 6;
+/// Offset of the right of seat 0: see `segment` and `lock::barrier`.
+const SEAT_0: usize = 4096 * (1 + SLOTS as usize) + 384;
+
+/// Facts: whether the victim has begun to arrive, and whether it came through.
+const BEGUN: usize = 0;
+const THROUGH: usize = 1;
+
+/// How the other party, which has seat 0, is when the operation begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Other {
+    /// There is none.
+    Vacant,
+    /// It stands still, and has not arrived.
+    Lives,
+    /// It stands still, and has arrived.
+    Waits,
+    /// It died before it arrived.
+    Died,
+    /// It died after it arrived.
+    DiedWaiting,
+    /// It died before it arrived, and the victim was told.
+    Told,
+    /// It is told, and somebody else has reset the barrier.
+    Reset,
+    /// Its seat's right is of a slot that is not there.
+    NoSlot,
+    /// There is none, and the victim is attached to another segment.
+    Foreign,
+    /// Both seats are of those who live.
+    Full,
+}
+
+type Operation = fn(&Meeting, &mut Victim);
+
+pub struct Meeting {
+    barrier: Barrier,
+    memory: Memory,
+    other: Other,
+    /// The victim has a seat when the operation begins.
+    seated: bool,
+    handles: Handles,
+    inherited: RefCell<Option<Victim>>,
+    operation: Operation,
+}
+
+pub struct Victim {
+    me: &'static Attachment,
+    party: Option<Party>,
+}
+
+impl Meeting {
+    fn new(other: Other, seated: bool, operation: Operation) -> Self {
+        let barrier = Barrier::memfd(&Options::new().slots(SLOTS), 2).expect("a barrier");
+        let memory = Memory::of(barrier.segment()).expect("its file, mapped");
+        // Its page is made before the first fork.
+        let _ = ownerdead::sync::thread::epoch();
+        let (handles, inherited) = (Handles::Own, RefCell::new(None));
+        Self { barrier, memory, other, seated, handles, inherited, operation }
+    }
+
+    fn attached(&self) -> &'static Attachment {
+        Box::leak(Box::new(self.barrier.attach().expect("a free slot")))
+    }
+
+    fn joins(&self) -> Party {
+        self.barrier.join(self.attached()).expect("a seat")
+    }
+
+    fn waits(&self) -> Party {
+        let mut party = self.joins();
+        assert_eq!(party.wait_timeout(SHORT), Err(BarrierTimeoutError::TimedOut));
+        party
+    }
+
+    fn begins(&self) -> Victim {
+        let me = if self.other == Other::Foreign {
+            let other = Barrier::memfd(&Options::new().slots(1), 1).expect("a barrier");
+            Box::leak(Box::new(other.attach().expect("a free slot")))
+        } else {
+            self.attached()
+        };
+        let mut party = self.seated.then(|| self.barrier.join(me).expect("a seat"));
+        if matches!(self.other, Other::Told | Other::Reset) {
+            let party = party.as_mut().expect("seated");
+            assert_eq!(party.wait_timeout(SHORT), Err(BarrierTimeoutError::PartyDied { seat: 0 }));
+        }
+        if self.other == Other::Reset {
+            let mut next = self.joins();
+            next.reset().expect("it is broken");
+            forget(next);
+        }
+        Victim { me, party }
+    }
+
+    fn is_child(&self) -> bool {
+        self.handles == Handles::Inherited
+    }
+}
+
+impl Subject for Meeting {
+    type Victim<'s> = Victim;
+    type Survivor<'s> = (&'static Attachment, Option<Party>);
+
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    fn prepare<'s>(&'s self, cast: &mut Cast<'s>, _: &Facts) {
+        match self.other {
+            Other::Vacant | Other::Foreign => {}
+            Other::Lives => cast.stands(|| self.joins()),
+            Other::Waits => cast.stands(|| self.waits()),
+            Other::Died | Other::Told | Other::Reset => cast.dies(|| self.joins()),
+            Other::DiedWaiting => cast.dies(|| self.waits()),
+            // See `owner::right`: held by slot 77.
+            // SAFETY: in bounds of the mapping, and aligned; nobody else is at work.
+            Other::NoSlot => unsafe {
+                self.memory.start().as_ptr().add(SEAT_0).cast::<u64>().write(1 << 32 | 1 << 29 | 77);
+            },
+            Other::Full => cast.stands(|| (self.joins(), self.joins())),
+        }
+        if self.is_child() {
+            self.inherited.replace(Some(self.begins()));
+        }
+    }
+
+    fn attach(&self, _: &Facts) -> Victim {
+        self.inherited.take().unwrap_or_else(|| self.begins())
+    }
+
+    fn operation<'s>(&'s self, victim: &mut Victim, facts: &Facts) {
+        facts.word(BEGUN).set(1);
+        (self.operation)(self, victim);
+        facts.word(THROUGH).set(self.barrier.status().completed.into());
+    }
+
+    fn arrive(&self, _: &Facts) -> Self::Survivor<'_> {
+        (self.attached(), None)
+    }
+
+    /// Takes a dead one's seat over, if there is one, and resets the barrier if it is broken.
+    fn recover(&self, survivor: &mut Self::Survivor<'_>, facts: &Facts) -> Result<&'static str, Finding> {
+        let before = self.barrier.status();
+        if u64::from(before.completed) < facts.word(THROUGH).get() {
+            return Err(Finding::lost("the victim came through a phase that is not completed"));
+        }
+        let (me, party) = survivor;
+        let mut met = match self.barrier.join(me) {
+            Ok(joined) => {
+                let met = if joined.owner_died() { "owner died" } else { "vacant" };
+                *party = Some(joined);
+                met
+            }
+            Err(JoinError::Full { parties: 2 }) if self.other == Other::Full || self.is_child() || !self.seated => {
+                "full"
+            }
+            Err(JoinError::Corrupt { seat: 0, .. }) if self.other == Other::NoSlot => return Ok("damaged"),
+            Err(error) => return Err(Finding::stuck(format!("a dead one's seat: {error}"))),
+        };
+        if let Some(party) = party
+            && self.barrier.status().broken_by.is_some()
+        {
+            party.reset().map_err(|error| Finding::stuck(error.to_string()))?;
+            met = "broken, and reset";
+        }
+        Ok(met)
+    }
+
+    /// It comes through, or a party is missing: one that lives, or none, or a dead one, which it is told.
+    fn judge(&self, survivor: &mut Self::Survivor<'_>, _: &Facts) -> Result<(), Finding> {
+        let Some(party) = &mut survivor.1 else { return Ok(()) };
+        for _ in 0..2 {
+            let before = self.barrier.status();
+            match party.wait_timeout(SHORT) {
+                Ok(_) if self.barrier.status().completed > 0 => {}
+                Err(BarrierTimeoutError::TimedOut) if self.barrier.status().arrived < 2 => return Ok(()),
+                Err(BarrierTimeoutError::PartyDied { seat }) if seat != party.seat() => return Ok(()),
+                other => return Err(Finding::stuck(format!("after the recovery ({before:?}): {other:?}"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Defines operations: functions of their own, so that their instructions are.
+macro_rules! operations {
+    ($($name:ident($subject:ident, $victim:ident) $body:block)+) => {$(
+        #[inline(never)]
+        fn $name($subject: &Meeting, $victim: &mut Victim) $body
+    )+};
+}
+
+operations! {
+    join(subject, victim) {
+        match subject.barrier.join(victim.me) {
+            Ok(party) => {
+                assert_eq!(party.owner_died(), matches!(subject.other, Other::Died | Other::DiedWaiting));
+                victim.party = Some(party);
+            }
+            Err(JoinError::Full { parties: 2 }) => assert_eq!(subject.other, Other::Full),
+            Err(JoinError::WrongSegment) => assert_eq!(subject.other, Other::Foreign),
+            Err(JoinError::Corrupt { seat: 0, .. }) => assert_eq!(subject.other, Other::NoSlot),
+            Err(error) => assert!(subject.is_child(), "{error}"),
+        }
+    }
+    wait(subject, victim) {
+        match victim.party.as_mut().expect("seated").wait() {
+            Ok(arrival) => {
+                assert_eq!(arrival, Arrival::Leader);
+                assert!(matches!(subject.other, Other::Waits | Other::DiedWaiting));
+            }
+            Err(BarrierError::PartyDied { seat: 0 }) => assert_eq!(subject.other, Other::Died),
+            Err(BarrierError::Corrupt { seat: 0, .. }) => assert_eq!(subject.other, Other::NoSlot),
+            Err(error) => assert!(subject.is_child(), "{error}"),
+        }
+    }
+    wait_timeout(subject, victim) {
+        use Other::{Lives, Reset, Told, Vacant};
+        match victim.party.as_mut().expect("seated").wait_timeout(SHORT) {
+            Ok(_) => assert!(matches!(subject.other, Other::Waits | Other::DiedWaiting)),
+            Err(BarrierTimeoutError::PartyDied { seat: 0 }) => assert_eq!(subject.other, Other::Died),
+            Err(BarrierTimeoutError::TimedOut) => assert!(matches!(subject.other, Vacant | Lives | Told | Reset)),
+            Err(error) => assert!(subject.is_child(), "{error}"),
+        }
+    }
+    reset(subject, victim) {
+        match victim.party.as_mut().expect("seated").reset() {
+            Ok(()) => assert_eq!(subject.other, Other::Told),
+            Err(ResetError::NotBroken) => assert_eq!(subject.other, Other::Lives),
+            Err(ResetError::Forked) => assert!(subject.is_child()),
+        }
+    }
+    leave(_subject, victim) { drop(victim.party.take()); }
+}
+
+pub fn cases(all: &mut Vec<Case>) {
+    use Other::{Died, DiedWaiting, Foreign, Full, Lives, NoSlot, Reset, Told, Vacant, Waits};
+    const ROWS: [(&str, Operation, &[Other], bool); 5] = [
+        ("join", join, &[Died, DiedWaiting, Vacant, Lives, Full, NoSlot, Foreign], false),
+        ("wait", wait, &[Waits, DiedWaiting, Died], true),
+        ("wait_timeout", wait_timeout, &[Lives, Waits, DiedWaiting, Died, Told, Reset], true),
+        ("reset", reset, &[Told, Lives], true),
+        ("leave", leave, &[Lives], true),
+    ];
+    for (name, operation, others, seated) in ROWS {
+        let address = operation as *const () as usize;
+        for &other in others {
+            let title = format!("barrier.{name}.{}", format!("{other:?}").to_lowercase());
+            let case = Case::new(title, address, move || Meeting::new(other, seated, operation));
+            all.push(if [Waits, Died].contains(&other) { case } else { case.first_deaths_alone() });
+        }
+        let forked = move || Meeting { handles: Handles::Inherited, ..Meeting::new(Lives, seated, operation) };
+        all.push(Case::new(format!("barrier.{name}.forked"), address, forked).first_deaths_alone());
+    }
+}

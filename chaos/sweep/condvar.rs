@@ -1,0 +1,258 @@
+//! Condition variables: one dies while it waits, notifies, or has the lock again.
+
+use super::case::{Case, Handles};
+use super::mutex::SHORT;
+use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
+use ownerdead::lock::{Guard, LockTimeoutError, NotifyError, RobustMutex, WaitError, Waited};
+use ownerdead::owner::{Attachment, Holder};
+use ownerdead::segment::Options;
+use std::cell::RefCell;
+
+const SLOTS: u32 = 5;
+/// Offsets of the lock's word and of the first condition variable's: see `segment` and `lock::shared`.
+const LOCK: usize = 4096 * (1 + SLOTS as usize);
+const SEQUENCE: usize = LOCK + 192;
+const GATE: usize = SEQUENCE + 8;
+/// Its bits: see `lock::condvar`.
+const WAITERS: u64 = 1 << 31;
+const OWED: u64 = 1 << 30;
+const WATCHERS: u64 = 1 << 29;
+
+/// How the condition variable, or the mutex, is when the operation begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Is {
+    Quiet,
+    /// Somebody has waited, in vain.
+    Waited,
+    /// Somebody has watched a thread, in vain.
+    Watched,
+    /// A notifier died before it had woken all.
+    Owed,
+    /// Its gate is no 0, which only damage makes.
+    Gate,
+    /// The victim is attached to another segment.
+    Foreign,
+}
+
+/// Whom the victim watches, if it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watches {
+    Living,
+    Dead,
+    NoSlot,
+}
+
+pub struct Waiting {
+    mutex: RobustMutex<u64>,
+    memory: Memory,
+    is: Is,
+    watches: Watches,
+    handles: Handles,
+    inherited: RefCell<Option<Victim<'static>>>,
+    locked: bool,
+    operation: Operation,
+}
+
+type Operation = for<'s> fn(&'s Waiting, &mut Victim<'s>);
+
+pub struct Victim<'s> {
+    me: &'static Attachment,
+    guard: Option<Guard<'s, u64>>,
+}
+
+impl Waiting {
+    fn new(is: Is, watches: Watches, locked: bool, operation: Operation) -> Self {
+        let mutex = RobustMutex::memfd(&Options::new().slots(SLOTS), 7).expect("a mutex");
+        let memory = Memory::of(mutex.segment()).expect("its file, mapped");
+        // Its page is made before the first fork.
+        let _ = ownerdead::sync::thread::epoch();
+        let (handles, inherited) = (Handles::Own, RefCell::new(None));
+        Self { mutex, memory, is, watches, handles, inherited, locked, operation }
+    }
+
+    fn attached(&self) -> &'static Attachment {
+        Box::leak(Box::new(self.mutex.attach().expect("a free slot")))
+    }
+
+    fn write(&self, offset: usize, word: u64) {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.memory.len());
+        // SAFETY: in bounds of the mapping, as was just seen, and aligned; nobody else is at work.
+        unsafe { self.memory.start().as_ptr().add(offset).cast::<u64>().write(word) };
+    }
+
+    fn begins<'m>(&self, mutex: &'m RobustMutex<u64>) -> Victim<'m> {
+        let me = if self.is == Is::Foreign {
+            let other = RobustMutex::memfd(&Options::new().slots(1), 0u64).expect("a mutex");
+            Box::leak(Box::new(other.attach().expect("a free slot")))
+        } else {
+            self.attached()
+        };
+        Victim { me, guard: self.locked.then(|| mutex.lock(me).expect("a free lock")) }
+    }
+
+    /// The one in slot 0: it stands still, or is dead.
+    fn other(&self) -> Holder {
+        let slot = if self.watches == Watches::NoSlot { SLOTS } else { 0 };
+        Holder { slot, incarnation: 1 }
+    }
+
+    /// Gives the lock back that the victim had when its operation began. Whether it can have had it.
+    fn is_child(&self) -> bool {
+        self.handles == Handles::Inherited
+    }
+}
+
+impl Subject for Waiting {
+    type Victim<'s> = Victim<'s>;
+    type Survivor<'s> = &'static Attachment;
+
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    fn prepare<'s>(&'s self, cast: &mut Cast<'s>, _: &Facts) {
+        if self.watches == Watches::Living {
+            cast.stands(|| self.attached());
+        } else {
+            cast.dies(|| self.attached());
+        }
+        match self.is {
+            Is::Quiet | Is::Foreign => {}
+            Is::Waited => self.write(SEQUENCE, WAITERS | 3),
+            Is::Watched => self.write(SEQUENCE, WATCHERS | 3),
+            Is::Owed => self.write(SEQUENCE, OWED | 3),
+            Is::Gate => self.write(GATE, 9),
+        }
+        if self.is_child() {
+            let mutex = Box::leak(Box::new(self.mutex.clone()));
+            self.inherited.replace(Some(self.begins(mutex)));
+        }
+    }
+
+    fn attach(&self, _: &Facts) -> Victim<'_> {
+        self.inherited.take().unwrap_or_else(|| self.begins(&self.mutex))
+    }
+
+    fn operation<'s>(&'s self, victim: &mut Victim<'s>, _: &Facts) {
+        (self.operation)(self, victim);
+    }
+
+    fn arrive(&self, _: &Facts) -> &'static Attachment {
+        self.attached()
+    }
+
+    fn recover(&self, me: &mut &'static Attachment, _: &Facts) -> Result<&'static str, Finding> {
+        let [changed, ..] = self.mutex.condvars();
+        let met = match self.mutex.lock_timeout(me, SHORT) {
+            Ok(guard) if *guard == 7 => "free",
+            Ok(guard) => return Err(Finding::torn(format!("{} is guarded", *guard))),
+            Err(LockTimeoutError::OwnerDied(died)) => {
+                died.into_guard().mark_consistent();
+                "owner died"
+            }
+            Err(LockTimeoutError::TimedOut) if self.is_child() && self.locked => return Ok("held by one who lives"),
+            Err(error) => return Err(Finding::stuck(format!("the lock: {error}"))),
+        };
+        changed.notify_all(me).map_err(|error| Finding::other(error.to_string()))?;
+        Ok(met)
+    }
+
+    /// All can wait as before, and nothing is owed to anybody.
+    fn judge(&self, me: &mut &'static Attachment, _: &Facts) -> Result<(), Finding> {
+        let [changed, ..] = self.mutex.condvars();
+        let guard = match self.mutex.lock_timeout(me, SHORT) {
+            Ok(guard) => guard,
+            Err(LockTimeoutError::TimedOut) if self.is_child() && self.locked => return Ok(()),
+            Err(error) => return Err(Finding::stuck(format!("the lock after its recovery: {error}"))),
+        };
+        match changed.wait_timeout(guard, SHORT) {
+            Ok((guard, Waited::TimedOut)) if *guard == 7 => Ok(()),
+            Err(WaitError::Corrupt { found: 9, .. }) if self.is == Is::Gate => Ok(()),
+            other => Err(Finding::other(format!("a wait that nobody notifies ended with {other:?}"))),
+        }
+    }
+}
+
+/// Defines operations: functions of their own, so that their instructions are.
+macro_rules! operations {
+    ($($name:ident($subject:ident, $victim:ident) $body:block)+) => {$(
+        #[inline(never)]
+        fn $name<'s>($subject: &'s Waiting, $victim: &mut Victim<'s>) $body
+    )+};
+}
+
+operations! {
+    notify_one(subject, victim) { judge_notify(subject, subject.mutex.condvars()[0].notify_one(victim.me)) }
+    notify_all(subject, victim) { judge_notify(subject, subject.mutex.condvars()[0].notify_all(victim.me)) }
+    wait_timeout(subject, victim) {
+        let guard = victim.guard.take().expect("locked before");
+        match subject.mutex.condvars()[0].wait_timeout(guard, SHORT) {
+            Ok((guard, waited)) => {
+                let owed = subject.is == Is::Owed;
+                assert_eq!(waited, if owed { Waited::Notified } else { Waited::TimedOut });
+                drop(guard);
+            }
+            Err(WaitError::Forked) => assert!(subject.is_child()),
+            Err(WaitError::Corrupt { .. }) => assert_eq!(subject.is, Is::Gate),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    wait_or_death(subject, victim) {
+        let guard = victim.guard.take().expect("locked before");
+        match subject.mutex.condvars()[0].wait_or_death(guard, subject.other(), Some(SHORT)) {
+            Ok((guard, waited)) => {
+                let died = subject.watches == Watches::Dead;
+                assert_eq!(waited, if died { Waited::HolderDied } else { Waited::TimedOut });
+                drop(guard);
+            }
+            Err(WaitError::UnknownHolder(guard)) => {
+                assert_eq!(subject.watches, Watches::NoSlot);
+                drop(guard);
+            }
+            Err(WaitError::Forked) => assert!(subject.is_child()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn judge_notify(subject: &Waiting, notified: Result<(), NotifyError>) {
+    match notified {
+        Ok(()) => {}
+        Err(NotifyError::WrongSegment) => assert_eq!(subject.is, Is::Foreign),
+        Err(NotifyError::Forked) => assert!(subject.is_child()),
+    }
+}
+
+pub fn cases(all: &mut Vec<Case>) {
+    const ROWS: [(&str, Operation, &[Is], &[Watches], bool); 4] = [
+        (
+            "notify_one",
+            notify_one,
+            &[Is::Waited, Is::Quiet, Is::Watched, Is::Owed, Is::Foreign],
+            &[Watches::Dead],
+            false,
+        ),
+        ("notify_all", notify_all, &[Is::Waited, Is::Quiet, Is::Watched, Is::Foreign], &[Watches::Dead], false),
+        ("wait_timeout", wait_timeout, &[Is::Quiet, Is::Owed, Is::Gate], &[Watches::Dead], true),
+        ("wait_or_death", wait_or_death, &[Is::Quiet], &[Watches::Living, Watches::Dead, Watches::NoSlot], true),
+    ];
+    for (name, operation, states, watched, locked) in ROWS {
+        let address = operation as *const () as usize;
+        let mut add = |state: String, make: Box<dyn Fn() -> Waiting>| {
+            all.push(Case::new(format!("condvar.{name}.{state}"), address, make).first_deaths_alone());
+        };
+        for &is in states {
+            for &watches in watched {
+                let state = if watched.len() > 1 { format!("{watches:?}") } else { format!("{is:?}") };
+                add(state.to_lowercase(), Box::new(move || Waiting::new(is, watches, locked, operation)));
+            }
+        }
+        add(
+            "forked".into(),
+            Box::new(move || Waiting {
+                handles: Handles::Inherited,
+                ..Waiting::new(Is::Quiet, Watches::Dead, locked, operation)
+            }),
+        );
+    }
+}
