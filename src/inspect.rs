@@ -20,6 +20,7 @@
 //! ```
 
 pub use crate::lock::image::{LockState, MutexReport};
+pub use crate::lock::image_waits::{BarrierReport, CondvarReport, OnceReport, OnceReportState, PartyReport};
 pub use crate::ring::spsc::image::{
     ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
 };
@@ -44,6 +45,12 @@ pub struct Report {
     pub ring: Option<RingReport>,
     /// The mutex, if it is one.
     pub mutex: Option<MutexReport>,
+    /// The condition variables of the mutex, if it is a robust one.
+    pub condvars: Vec<CondvarReport>,
+    /// The once-initialisation, if it is one.
+    pub once: Option<OnceReport>,
+    /// The barrier, if it is one.
+    pub barrier: Option<BarrierReport>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What somebody should know.
@@ -72,15 +79,23 @@ pub fn inspect(
     let mut look = Look::new(image);
     let (header, layout) = header(&mut look);
     let (mut table, mut ring, mut mutex) = (None, None, None);
+    let (mut condvars, mut once, mut barrier) = (Vec::new(), None, None);
     if let Some(layout) = layout {
         table = Some(participants(&mut look, &layout, &mut threads));
         match layout.kind() {
             Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
-            Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
+            Kind::MUTEX | Kind::FUTEX_MUTEX => {
+                mutex = crate::lock::image::mutex(&mut look, &layout);
+                if layout.kind() == Kind::MUTEX {
+                    condvars = crate::lock::image_waits::condvars(&mut look, &layout);
+                }
+            }
+            Kind::ONCE => once = crate::lock::image_waits::once(&mut look, &layout),
+            Kind::BARRIER => barrier = crate::lock::image_waits::barrier(&mut look, &layout),
             Kind(_) => {}
         }
     }
     look.end();
     let (length, problems, notes) = (look.length(), look.problems, look.notes);
-    Report { length, header, participants: table, ring, mutex, problems, notes }
+    Report { length, header, participants: table, ring, mutex, condvars, once, barrier, problems, notes }
 }

@@ -207,17 +207,17 @@ fn barrier(stage: &mut Stage, stamps: &'static [Stamps]) {
         }
     };
     while u64::from(barrier.status().completed) < PHASES {
+        // By the death itself, or by who has taken the seat over: the stage, which is to reset it.
+        if barrier.status().broken_by.is_some() {
+            let _ = party.reset();
+        }
         let before = barrier.status().completed;
-        stamps[PEOPLE].signal.set(0);
         arrives(&party, stamps, before.into());
         match party.wait_timeout(hang()) {
             Ok(_) => came_through(&stamps[PEOPLE], stamps, before.into()),
-            Err(BarrierTimeoutError::PartyDied { .. }) => drop(party.reset()),
+            Err(BarrierTimeoutError::PartyDied { .. }) => {}
             Err(BarrierTimeoutError::TimedOut) => return stage.hangs("the parties of a barrier did not come"),
             Err(error) => return stage.finding(&error.to_string()),
-        }
-        if barrier.status().broken_by.is_some() {
-            let _ = party.reset();
         }
     }
     drop(party);

@@ -25,6 +25,8 @@ pub use shared::SharedError;
 #[cfg(not(model))]
 pub(crate) mod image;
 #[cfg(not(model))]
+pub(crate) mod image_waits;
+#[cfg(not(model))]
 mod segments;
 #[cfg(not(model))]
 mod shared;
