@@ -103,6 +103,33 @@ fn the_last_of_three_to_come_dies_and_the_one_that_is_woken() {
         });
 }
 
+/// Two have arrived, by a wait whose time was up at once, and wait again; the third one comes and dies, before it has woken them too.
+#[test]
+fn who_is_woken_for_a_dead_leader_wakes_the_others() {
+    Sweep::new("barrier_dead_leader").victims(&["a"]).preemptions(1, 1).runs(2_000).run(|world| {
+        let barrier = Barrier::private(4, 3);
+        let oracle: Rc<Oracle> = Rc::default();
+        add_party(world, "a", &barrier, &oracle, 1);
+        for name in ["b", "c"] {
+            let (join, barrier, begun, oracle) =
+                (barrier.clone(), barrier.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
+            world.process_after(
+                name,
+                move || {
+                    let mut party = join.join(&join.attach().expect("a free slot")).expect("a seat");
+                    assert_eq!(party.wait_timeout(Duration::ZERO), Err(BarrierTimeoutError::TimedOut));
+                    begun.begun[party.seat()].set(1);
+                    party
+                },
+                move |mut party| {
+                    wait(&mut party, &barrier, &oracle, 0);
+                    party
+                },
+            );
+        }
+    });
+}
+
 /// What a party wrote before it arrived is seen by all who are through.
 #[test]
 fn what_was_written_before_is_seen_after() {

@@ -5,7 +5,7 @@
 //! | [`sync`] | the one door to atomics, cells, futexes, the clock and death; Linux, loom and shuttle behind it | |
 //! | [`owner`] | life words, the participants' table, rights that name their holder | `sync` |
 //! | `segment` | shared memory that is born whole and validated when it is opened | `owner` |
-//! | [`lock`] | the robust mutex | `segment` |
+//! | [`lock`] | the robust mutex and its condition variables, once-initialisation, the barrier | `segment` |
 //! | [`ring`] | the SPSC byte ring | `segment` |
 //! | `inspect` | what the bytes of a segment say, right or wrong | `lock`, `ring` |
 //! | [`harness`] | sweeps of models with deaths, reports | `sync` |

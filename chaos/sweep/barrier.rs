@@ -140,7 +140,7 @@ impl Subject for Meeting {
         self.inherited.take().unwrap_or_else(|| self.begins())
     }
 
-    fn operation<'s>(&'s self, victim: &mut Victim, facts: &Facts) {
+    fn operation(&self, victim: &mut Victim, facts: &Facts) {
         facts.word(BEGUN).set(1);
         (self.operation)(self, victim);
         facts.word(THROUGH).set(self.barrier.status().completed.into());

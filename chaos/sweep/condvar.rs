@@ -222,7 +222,8 @@ fn judge_notify(subject: &Waiting, notified: Result<(), NotifyError>) {
 }
 
 pub fn cases(all: &mut Vec<Case>) {
-    const ROWS: [(&str, Operation, &[Is], &[Watches], bool); 4] = [
+    type Row = (&'static str, Operation, &'static [Is], &'static [Watches], bool);
+    const ROWS: [Row; 4] = [
         (
             "notify_one",
             notify_one,

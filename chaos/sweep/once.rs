@@ -122,7 +122,7 @@ impl Subject for Initialising {
         self.attached()
     }
 
-    fn operation<'s>(&'s self, me: &mut &'static Attachment, facts: &Facts) {
+    fn operation(&self, me: &mut &'static Attachment, facts: &Facts) {
         (self.operation)(self, me, facts);
     }
 
