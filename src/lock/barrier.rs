@@ -541,7 +541,7 @@ mod tests {
             let completed = open.complete();
             assert_eq!(completed.completed(), open.completed().wrapping_add(1));
             assert_eq!((completed.seat(), completed.is_broken()), (open.seat(), false));
-            assert_eq!(completed.event(), open.next_open() + 1 & EVENT);
+            assert_eq!(completed.event(), (open.next_open() + 1) & EVENT);
             let broken = open.broken_by(9);
             assert_eq!((broken.completed(), broken.event(), broken.seat()), (open.completed(), open.event(), 9));
             assert!(broken.is_broken() && !broken.reset().is_broken());
