@@ -21,9 +21,11 @@ pub enum Phase {
     Repairing,
     Unlocking,
     Leaving,
+    Writing,
+    Reading,
 }
 
-pub const PHASES: [(Phase, &str); 10] = [
+pub const PHASES: [(Phase, &str); 12] = [
     (Phase::Outside, "outside"),
     (Phase::Attaching, "attaching"),
     (Phase::Opening, "opening"),
@@ -34,6 +36,8 @@ pub const PHASES: [(Phase, &str); 10] = [
     (Phase::Repairing, "repairing"),
     (Phase::Unlocking, "unlocking"),
     (Phase::Leaving, "leaving"),
+    (Phase::Writing, "writing"),
+    (Phase::Reading, "reading"),
 ];
 
 /// The stamps of one victim, or of all of them together. SeqCst throughout: what is under test must not lean on it, and it is
@@ -107,7 +111,20 @@ impl Stamps {
 
 /// `count` sets of stamps that forked children share. They are never unmapped.
 pub fn shared(count: usize) -> &'static [Stamps] {
-    let length = count * size_of::<Stamps>();
+    let first = map(count * size_of::<Stamps>()).cast();
+    // SAFETY: `count` stamps fit; zero bytes are valid ones; the mapping lives for ever; they are atomics, so `&` is enough.
+    unsafe { std::slice::from_raw_parts(first.as_ptr(), count) }
+}
+
+/// `count` words that forked children share, all 0. They are never unmapped.
+pub fn words(count: usize) -> &'static [Word] {
+    let first = map(count * size_of::<Word>()).cast();
+    // SAFETY: `count` words fit, which are atomics, so zero bytes and `&` are enough; the mapping lives for ever.
+    unsafe { std::slice::from_raw_parts(first.as_ptr(), count) }
+}
+
+/// New memory that forked children share, all zero, aligned to a page.
+fn map(length: usize) -> NonNull<u8> {
     // SAFETY: a new anonymous shared mapping, at a place that the kernel chooses.
     let place = unsafe {
         libc::mmap(
@@ -120,7 +137,5 @@ pub fn shared(count: usize) -> &'static [Stamps] {
         )
     };
     assert_ne!(place, libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
-    let first = NonNull::new(place.cast::<Stamps>()).expect("mmap gives no null page");
-    // SAFETY: `count` stamps fit; zero bytes are valid ones; the mapping lives for ever; they are atomics, so `&` is enough.
-    unsafe { std::slice::from_raw_parts(first.as_ptr(), count) }
+    NonNull::new(place.cast()).expect("mmap gives no null page")
 }

@@ -29,8 +29,9 @@ export RUSTFLAGS="${RUSTFLAGS:-} -C instrument-coverage -C llvm-args=-runtime-co
 export CARGO_TARGET_DIR=$target LLVM_PROFILE_FILE="$profiles/%m%c.profraw"
 
 mkdir -p "$target"
-# The test programs: not chaos, which has its own time, and not the models, which run in builds of their own.
-mapfile -t programs < <(cargo test --no-run --lib --test os --test bad_input --test properties --message-format=json 2>"$target/build.log" |
+# The test programs, chaos with a second for each scenario; not the models, which run in builds of their own.
+export OWNERDEAD_CHAOS_SECONDS=1
+mapfile -t programs < <(cargo test --no-run --lib --test os --test bad_input --test properties --test chaos --message-format=json 2>"$target/build.log" |
     grep -oP '"executable":"\K[^"]+' | sort -u)
 ((${#programs[@]})) || { cat "$target/build.log"; echo 'coverage: FAILED: the tests do not build'; exit 1; }
 # What build scripts and macros have left.

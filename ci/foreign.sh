@@ -26,7 +26,8 @@ for lock in glibc ours textbook; do must 0 'nothing found' sweep "$lock"; done
 for bug in 24 25 26 28 29 41; do must 1 'FOUND .*stuck' sweep "textbook-$bug"; done
 must 1 'FOUND .*torn' sweep textbook-27
 must 1 'FOUND .*the lock word names no owner' campaign textbook --seconds 60 --findings 1
-must 1 'FOUND .*took it over from a dead one' campaign textbook-35 --seconds 60 --findings 6
+# Its sleepers are forgotten by the hole of the protocol too, which the bug leaves open: of 24 findings eight were its own.
+must 1 'FOUND .*took it over from a dead one' campaign textbook-35 --seconds 60 --findings 24
 must 0 '[0-9]+ kills' campaign ours --seconds 5
 
 code=0

@@ -2,7 +2,7 @@
 //!
 //! **What it guarantees.** It only reads, through [`Image`], and makes no system call of its own. Any bytes will do: it does not
 //! panic, and does not stop at the first thing that is wrong. Its time is bounded by the number of bytes, its memory by the
-//! number of slots.
+//! number of slots, and a thousand keys of a board.
 //!
 //! **What it finds.** A [`Problem`] is what nobody writes who follows the protocol: a peer that meets it may refuse the segment.
 //! A [`Note`] is what is allowed and somebody should know: a slot between two states, a TID that does not exist. Deaths are
@@ -19,8 +19,14 @@
 //! assert_eq!(report.problems[0].field, "length");
 //! ```
 
+pub use crate::cell::image::{CellReport, EntryReport, ValueState, WriterState};
 pub use crate::lock::image::{LockState, MutexReport};
 pub use crate::lock::image_waits::{BarrierReport, CondvarReport, OnceReport, OnceReportState, PartyReport};
+pub use crate::lock::rwlock::image::RwLockReport;
+pub use crate::lock::semaphore::image::{PermitReport, SemaphoreReport};
+pub use crate::ring::broadcast::image::{BroadcastReport, ReaderReport};
+pub use crate::ring::mpmc::image::{ClaimCounts, ClaimReport, MpmcReport};
+pub use crate::ring::mpsc::lanes::image::{LaneReport, LanesReport};
 pub use crate::ring::spsc::image::{
     ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
 };
@@ -43,8 +49,20 @@ pub struct Report {
     pub participants: Option<ParticipantsReport>,
     /// The ring, if it is one.
     pub ring: Option<RingReport>,
+    /// The MPSC ring of lanes, if it is one.
+    pub lanes: Option<LanesReport>,
     /// The mutex, if it is one.
     pub mutex: Option<MutexReport>,
+    /// The cells, if it is a sequence lock, a snapshot or a board.
+    pub cells: Option<CellReport>,
+    /// The broadcast ring, if it is one.
+    pub broadcast: Option<BroadcastReport>,
+    /// The MPMC ring, if it is one.
+    pub mpmc: Option<MpmcReport>,
+    /// The reader-writer lock, if it is one.
+    pub rwlock: Option<RwLockReport>,
+    /// The semaphore, if it is one.
+    pub semaphore: Option<SemaphoreReport>,
     /// The condition variables of the mutex, if it is a robust one.
     pub condvars: Vec<CondvarReport>,
     /// The once-initialisation, if it is one.
@@ -78,12 +96,16 @@ pub fn inspect(
 ) -> Report {
     let mut look = Look::new(image);
     let (header, layout) = header(&mut look);
-    let (mut table, mut ring, mut mutex) = (None, None, None);
+    let (mut table, mut ring, mut lanes, mut mutex) = (None, None, None, None);
+    let mut cells = None;
+    let (mut broadcast, mut mpmc) = (None, None);
+    let (mut rwlock, mut semaphore) = (None, None);
     let (mut condvars, mut once, mut barrier) = (Vec::new(), None, None);
     if let Some(layout) = layout {
         table = Some(participants(&mut look, &layout, &mut threads));
         match layout.kind() {
             Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
+            Kind::MPSC_LANES => lanes = crate::ring::mpsc::lanes::image::ring(&mut look, &layout, &mut records),
             Kind::MUTEX | Kind::FUTEX_MUTEX => {
                 mutex = crate::lock::image::mutex(&mut look, &layout);
                 if layout.kind() == Kind::MUTEX {
@@ -92,10 +114,32 @@ pub fn inspect(
             }
             Kind::ONCE => once = crate::lock::image_waits::once(&mut look, &layout),
             Kind::BARRIER => barrier = crate::lock::image_waits::barrier(&mut look, &layout),
+            Kind::SEQLOCK | Kind::SNAPSHOT | Kind::BOARD => cells = crate::cell::image::cells(&mut look, &layout),
+            Kind::BROADCAST => broadcast = crate::ring::broadcast::image::ring(&mut look, &layout),
+            Kind::MPMC => mpmc = crate::ring::mpmc::image::ring(&mut look, &layout, &mut records),
+            Kind::RWLOCK => rwlock = crate::lock::rwlock::image::rwlock(&mut look, &layout),
+            Kind::SEMAPHORE => semaphore = crate::lock::semaphore::image::semaphore(&mut look, &layout),
             Kind(_) => {}
         }
     }
     look.end();
     let (length, problems, notes) = (look.length(), look.problems, look.notes);
-    Report { length, header, participants: table, ring, mutex, condvars, once, barrier, problems, notes }
+    Report {
+        length,
+        header,
+        participants: table,
+        ring,
+        lanes,
+        mutex,
+        condvars,
+        once,
+        barrier,
+        cells,
+        broadcast,
+        mpmc,
+        rwlock,
+        semaphore,
+        problems,
+        notes,
+    }
 }

@@ -119,7 +119,11 @@ fn the_fields_of_the_json_are_those_that_the_page_describes() {
             &all["ring"],
             "capacity flags checksum wipe write_index read_index used fill_percent producer consumer records",
         ),
-        (&all, "name path valid file length header participants ring mutex problems notes listed_records hex"),
+        (
+            &all,
+            "name path valid file length header participants ring lanes broadcast mpmc mutex rwlock semaphore cells problems notes \
+             listed_records hex",
+        ),
     ] {
         let sorted = |keys: &str| {
             let mut keys: Vec<_> = keys.split(' ').map(str::to_owned).collect();

@@ -33,6 +33,7 @@ pub enum Manner {
 }
 
 /// The sending end.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Sender {
     Ring(Producer, Manner),
     Rtrb(rtrb::Producer<u8>, Frames),
@@ -40,6 +41,7 @@ pub enum Sender {
 }
 
 /// The receiving end.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Receiver {
     Ring(Consumer, Manner),
     Rtrb(rtrb::Consumer<u8>, Frames),

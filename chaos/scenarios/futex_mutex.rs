@@ -6,6 +6,7 @@ use crate::stage::{Stage, Victim};
 use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::lock::{FutexGuard, FutexMutex};
 use ownerdead::segment::Options;
+use ownerdead::sync::futex::{LOOK_AGAIN, look_again_after};
 use std::time::Duration;
 
 const COMPLAINTS: [&str; 1] = ["two are inside: left and right half of what the lock guards"];
@@ -13,6 +14,8 @@ const COMPLAINTS: [&str; 1] = ["two are inside: left and right half of what the 
 const SHORT: Duration = Duration::from_millis(1);
 
 pub fn run(stage: &mut Stage) {
+    // Who dies after it was woken has taken the wake with it, and there is nobody to tell the next one: it looks again by itself.
+    look_again_after(LOOK_AGAIN);
     let stamps = shared(2);
     while stage.goes_on() {
         a_waiter(stage, stamps);

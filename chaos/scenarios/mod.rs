@@ -1,16 +1,22 @@
 //! The scenarios.
 
 mod asleep;
+mod broadcast;
+mod cell;
 mod consumer;
 mod crew;
+mod crowd;
 pub mod ends;
 mod foreign;
 mod futex_mutex;
 mod holder;
+mod lanes;
 mod memory;
 mod pause;
 mod producer;
 mod recovery;
+mod rwlock;
+mod semaphore;
 mod several;
 mod slow;
 mod together;
@@ -23,7 +29,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 15] = [
+pub const ALL: [(&str, Scenario); 21] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -38,6 +44,12 @@ pub const ALL: [(&str, Scenario); 15] = [
     ("unmap_a_foreign_robust_mutex", foreign::run),
     ("run_out_of_memory", memory::run),
     ("work_on_a_slow_machine", slow::run),
+    ("kill_writer_of_a_cell", cell::run),
+    ("kill_at_a_broadcast_ring", broadcast::run),
+    ("kill_among_producers_with_lanes", lanes::run),
+    ("kill_readers_and_writers", rwlock::run),
+    ("kill_permit_holders", semaphore::run),
+    ("kill_in_a_crowd", crowd::run),
     ("kill_those_who_wait_together", together::run),
 ];
 

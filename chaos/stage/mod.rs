@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
 use ownerdead::harness::oracle::Violation;
 use ownerdead::harness::record::Times;
+use ownerdead::sync::futex::look_again_after;
 use ownerdead::sync::time::now;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -61,6 +62,8 @@ pub fn run(name: &str) -> ExitCode {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
     no_core_dumps();
     tick();
+    // A sleeper that nobody wakes is to hang, and not to be late.
+    look_again_after(Duration::MAX);
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok()).expect("set by the test");
     let seconds: f64 = std::env::var("OWNERDEAD_CHAOS_SECONDS").expect("set by the test").parse().expect("a number");
     let seed = number("OWNERDEAD_SEED");

@@ -1,6 +1,8 @@
 //! One sweep: a structure, in a state, and an operation.
 
 use ownerdead::harness::kill::{EngineError, Facts, Subject, Sweep, SweepReport, Word};
+use ownerdead::owner::Attachment;
+use ownerdead::sync::Waiting;
 
 /// Words of the facts, by their indices.
 pub struct FactsOf<const N: usize>(pub [usize; N]);
@@ -9,6 +11,15 @@ impl<const N: usize> FactsOf<N> {
     pub fn words<'f>(&self, facts: &'f Facts) -> [&'f Word; N] {
         self.0.map(|index| facts.word(index))
     }
+}
+
+/// Who waits in a sweep looks twice before it sleeps: a third look would be the second one's instructions again.
+pub const LOOKS: Waiting = Waiting::SpinThenSleep { looks: 2 };
+
+/// The same, that waits so.
+pub fn brief(me: Attachment) -> Attachment {
+    me.set_waiting(LOOKS);
+    me
 }
 
 /// How far a sweep looks.
@@ -52,6 +63,8 @@ pub struct Case {
     pub operation: usize,
     /// Survivors may die too.
     second_deaths: bool,
+    /// Deaths are planted, as many as the reach says; or a few.
+    plants: bool,
     run: Run,
 }
 
@@ -68,10 +81,14 @@ pub enum Handles {
     Inherited,
 }
 
-/// Leaves the first sweep of each operation, and those of the engine itself.
-pub fn one_of_each(cases: &mut Vec<Case>) {
-    let mut seen = std::collections::BTreeSet::new();
-    cases.retain(|case| case.operation == 0 || seen.insert(case.operation));
+/// Leaves the first sweeps of each structure, of two operations, and those of the engine itself.
+pub fn some_of_each(cases: &mut Vec<Case>) {
+    let mut seen = std::collections::BTreeMap::<String, std::collections::BTreeSet<usize>>::new();
+    cases.retain(|case| {
+        let structure = case.name.split('.').next().unwrap_or_default().to_owned();
+        let operations = seen.entry(structure).or_default();
+        case.operation == 0 || operations.len() < 2 && operations.insert(case.operation)
+    });
 }
 
 impl Case {
@@ -80,7 +97,7 @@ impl Case {
             let (subject, most) = (make(), reach.most_planted);
             Sweep::new(name, &subject).second_deaths(reach.second_deaths).most_planted(most).run().map(Ok)
         };
-        Self { name, operation, second_deaths: true, run: Box::new(run) }
+        Self { name, operation, second_deaths: true, plants: true, run: Box::new(run) }
     }
 
     /// Survivors do not die: they find what those of another sweep do, and their deaths would be the same.
@@ -89,14 +106,23 @@ impl Case {
         self
     }
 
+    /// Real deaths are as in other sweeps of the same operation, so few of them are planted.
+    pub fn few_planted(mut self) -> Self {
+        self.plants = false;
+        self
+    }
+
     /// One of the engine itself, which says by its own measure whether it did right.
     pub fn check(name: String, run: impl Fn(&str) -> Outcome + 'static) -> Self {
-        Self { name, operation: 0, second_deaths: true, run: Box::new(move |name, _| run(name)) }
+        let run = Box::new(move |name: &str, _| run(name));
+        Self { name, operation: 0, second_deaths: true, plants: true, run }
     }
 
     /// Runs it, in a process of one thread.
     pub fn run(&self, reach: Reach) -> Outcome {
         let second_deaths = reach.second_deaths && self.second_deaths;
-        (self.run)(&self.name, Reach { second_deaths, ..reach })
+        let most_planted =
+            if self.plants { reach.most_planted } else { reach.most_planted.min(Reach::QUICK.most_planted) };
+        (self.run)(&self.name, Reach { second_deaths, most_planted })
     }
 }

@@ -18,6 +18,12 @@ const DETAILS: &str = "OWNERDEAD_SWEEP_UNCOVERED";
 /// Operations that panic on purpose: where they come is not what others are to cover.
 const PANICS: [&str; 1] = ["robust_mutex.panic_inside"];
 
+/// Structures of which it is not asked yet that all instructions are covered, and what is not swept.
+const INCOMPLETE: [(&str, &str); 1] = [(
+    "mpmc.",
+    "what others change between two steps, rings of more than eight writers or fourteen readers, hints that are laps behind; what else is uncovered was not looked at",
+)];
+
 /// What sweeps have seen, by operation.
 #[derive(Default)]
 pub struct Seen {
@@ -59,7 +65,7 @@ impl Seen {
 
 /// Whether a source file is that of a structure.
 fn is_ours(file: &Path) -> bool {
-    ["src/ring", "src/lock", "src/owner", "src/sync", "src/segment"].iter().any(|dir| file.starts_with(dir))
+    ["src/ring", "src/lock", "src/cell", "src/owner", "src/sync", "src/segment"].iter().any(|dir| file.starts_with(dir))
 }
 
 /// Prints what was covered; whether all of it was, or has a reason. Only what is `whole` has to be.
@@ -103,7 +109,8 @@ fn cover(seen: &Seen) -> Result<Covered, Box<dyn std::error::Error>> {
         (Vec::new(), Figures::default(), BTreeSet::new(), BTreeSet::new());
     for (name, sweeps) in operations.iter() {
         figures = sweeps.iter().fold(figures, |sum, sweep| sum.plus(&sweep.figures));
-        if !PANICS.contains(&name.as_str()) {
+        let counted = !INCOMPLETE.iter().any(|(structure, _)| name.starts_with(structure));
+        if counted && !PANICS.contains(&name.as_str()) {
             roots.extend(sweeps.iter().map(|sweep| sweep.at.clone()));
             died.extend(sweeps.iter().flat_map(executed));
         }
@@ -201,6 +208,9 @@ impl Covered {
              covered: it died before them; elsewhere: another operation did; reason: none did, and there is a reason; none: there is none"
         );
         self.uncovered(whole);
+        for (structure, missing) in INCOMPLETE {
+            println!("coverage: INCOMPLETE: {structure}* is not counted: not swept are {missing}");
+        }
         let rate = |count: u64, micros: u64| count as f64 * 1e6 / micros.max(1) as f64;
         let Figures { instructions, second_instructions, planted, survivors, image_micros, planted_micros, .. } =
             self.figures;

@@ -272,6 +272,31 @@ const CHECKS: [Check; 12] = [
     ),
 ];
 
+/// Tells where its stack and its victim lie in their pages, by which `memset` and its like choose a path.
+struct Addresses(Memory);
+
+impl Subject for Addresses {
+    type Victim<'s> = u8;
+    type Survivor<'s> = ();
+
+    fn memory(&self) -> &Memory {
+        &self.0
+    }
+    fn attach(&self, _: &Facts) -> u8 {
+        0
+    }
+    fn operation(&self, victim: &mut u8, facts: &Facts) {
+        let here = 0u8;
+        for (word, byte) in [&raw const here, &raw const *victim].into_iter().enumerate() {
+            facts.word(word).set(byte.addr() as u64 % 4096);
+        }
+    }
+    fn arrive(&self, _: &Facts) {}
+    fn recover(&self, (): &mut (), _: &Facts) -> Result<&'static str, Finding> {
+        Ok("anything")
+    }
+}
+
 /// Many instructions, however they are compiled.
 fn counts_up(toy: &Toy) {
     (1..=1000).for_each(|count| toy.set(0, count));
@@ -282,11 +307,15 @@ fn read_any(_: &Toy) -> Result<&'static str, Finding> {
 }
 
 pub fn cases(all: &mut Vec<Case>) {
+    all.push(Case::check("engine.stack_and_victim_lie_where_they_were_recorded".into(), |name| {
+        let report = Sweep::new(name, &Addresses(Memory::zeroed(4096).expect("memory"))).run()?;
+        Ok(report.passed().then(SweepReport::default).ok_or_else(|| report.to_string()))
+    }));
     for (name, make, how, fits) in CHECKS {
         all.push(Case::check(format!("engine.{name}"), move |name| {
             let toy = make();
             let report = how(Sweep::new(name, &toy)).run()?;
-            Ok(fits(&report).then(SweepReport::default).ok_or_else(|| format!("{report:#?}")))
+            Ok(fits(&report).then(SweepReport::default).ok_or_else(|| report.to_string()))
         }));
     }
 }

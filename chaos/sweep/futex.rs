@@ -1,6 +1,6 @@
 //! The futex mutex, which is not robust: one dies while it locks, holds or unlocks, and nobody is let in who should not be.
 
-use super::case::Case;
+use super::case::{Case, LOOKS};
 use super::mutex::{Pair, SHORT, ZERO};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::lock::{FutexGuard, FutexMutex};
@@ -34,7 +34,7 @@ pub struct Plain {
 
 impl Plain {
     fn new((held, locked, contended): (bool, bool, bool), operation: Operation) -> Self {
-        let mutex = FutexMutex::memfd(&Options::new().slots(1), ZERO).expect("a mutex");
+        let mutex = FutexMutex::memfd(&Options::new().slots(1), ZERO).expect("a mutex").with_waiting(LOOKS);
         let memory = Memory::of(mutex.segment()).expect("its file, mapped");
         let (held_by_parent, inherited) = (false, RefCell::new(None));
         Self { mutex, memory, held, locked, contended, held_by_parent, inherited, operation }

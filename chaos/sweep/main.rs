@@ -5,13 +5,18 @@
 //! so that it can do so thousands of times a second. When all have run, what they have covered of the operations' instructions
 //! is counted.
 //!
-//! `cargo test --release --test sweep` looks at all there is. A debug build has ten times the instructions, so there each operation is
-//! swept in one state, survivors do not die too, few deaths are planted, and what is not covered needs no reason. `OWNERDEAD_SWEEP_REACH=full` or `quick` chooses.
+//! `cargo test --release --test sweep` looks at all there is. A debug build has ten times the instructions, so there two operations of
+//! each structure are swept, in one state each, survivors do not die too, few deaths are planted, and what is not covered needs no
+//! reason. `OWNERDEAD_SWEEP_REACH=full` or `quick` chooses.
 
 #[cfg(not(model))]
 mod barrier;
 #[cfg(not(model))]
+mod broadcast;
+#[cfg(not(model))]
 mod case;
+#[cfg(not(model))]
+mod cell;
 #[cfg(not(model))]
 mod condvar;
 #[cfg(not(model))]
@@ -20,6 +25,10 @@ mod covered;
 mod engine;
 #[cfg(not(model))]
 mod futex;
+#[cfg(not(model))]
+mod lanes;
+#[cfg(not(model))]
+mod mpmc;
 #[cfg(not(model))]
 mod mutex;
 #[cfg(not(model))]
@@ -30,6 +39,10 @@ mod outcome;
 mod owner;
 #[cfg(not(model))]
 mod ring;
+#[cfg(not(model))]
+mod rwlock;
+#[cfg(not(model))]
+mod semaphore;
 #[cfg(not(model))]
 mod stage;
 
@@ -45,7 +58,13 @@ fn main() -> std::process::ExitCode {
     mutex::cases(&mut cases);
     futex::cases(&mut cases);
     owner::cases(&mut cases);
+    rwlock::cases(&mut cases);
+    semaphore::cases(&mut cases);
     engine::cases(&mut cases);
+    cell::cases(&mut cases);
+    broadcast::cases(&mut cases);
+    lanes::cases(&mut cases);
+    mpmc::cases(&mut cases);
     condvar::cases(&mut cases);
     once::cases(&mut cases);
     barrier::cases(&mut cases);
@@ -60,7 +79,7 @@ fn main() -> std::process::ExitCode {
         }
     };
     if !reach.is_full() {
-        case::one_of_each(&mut cases);
+        case::some_of_each(&mut cases);
     }
     let mut arguments = libtest_mimic::Arguments::from_args();
     // Each sweep keeps to one processor.

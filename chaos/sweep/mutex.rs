@@ -1,6 +1,6 @@
 //! The robust mutex and the futex mutex: one dies while it locks, holds, repairs or unlocks.
 
-use super::case::{Case, FactsOf, Handles};
+use super::case::{Case, FactsOf, Handles, brief};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word};
 use ownerdead::harness::oracle::Exclusion;
 use ownerdead::lock::{Guard, LockError, LockTimeoutError, RobustMutex, TryLockError};
@@ -117,7 +117,7 @@ impl Robust {
 
     /// A thread of this process that lives as long as the process.
     fn attached(&self) -> &'static Attachment {
-        Box::leak(Box::new(self.mutex.attach().expect("a free slot")))
+        Box::leak(Box::new(brief(self.mutex.attach().expect("a free slot"))))
     }
 
     /// Whether a lock gives an error that is not the death of its holder.
@@ -146,7 +146,7 @@ impl Robust {
         let mut victim = Victim { me: self.attached(), guard: None };
         if self.is == Is::Foreign {
             let other = RobustMutex::memfd(&Options::new().slots(1), ZERO).expect("a mutex");
-            victim.me = Box::leak(Box::new(other.attach().expect("a free slot")));
+            victim.me = Box::leak(Box::new(brief(other.attach().expect("a free slot"))));
         }
         if self.locked {
             let (guard, told) = match mutex.lock(victim.me) {
@@ -159,7 +159,7 @@ impl Robust {
         }
         if self.waited {
             // By another membership of this thread: to the mutex it is another one.
-            let other = self.mutex.attach().expect("a free slot");
+            let other = brief(self.mutex.attach().expect("a free slot"));
             assert!(matches!(self.mutex.lock_timeout(&other, SHORT), Err(LockTimeoutError::TimedOut)));
         }
         victim

@@ -161,6 +161,7 @@ fn pop(operation: u8, ring: &Ring, consumer: &mut Consumer) {
         Ok(()) | Err(TryPopError::Empty) => {}
         Err(TryPopError::Corrupt(corrupt)) => assert!(!corrupt.field.is_empty()),
         Err(TryPopError::Forked) => unreachable!("nobody forked"),
+        Err(TryPopError::Lapped { .. }) => unreachable!("no lossy broadcast ring"),
     }
 }
 

@@ -299,6 +299,44 @@ impl<F: Fact> Exclusion<F> {
     }
 }
 
+/// The latest value of one writer at a time, numbered from 1 by that writer; 0 is what was there at birth. What a reader gets is
+/// whole, was begun, and is no older than what it had before.
+#[derive(Debug, Default)]
+pub struct Latest<F> {
+    /// The last value of which a write was begun.
+    pub begun: F,
+    /// The last one whose write has returned.
+    pub ended: F,
+}
+
+impl<F: Fact> Latest<F> {
+    /// Value `number` is about to be written.
+    pub fn write(&self, number: u64) {
+        self.begun.set(number);
+    }
+
+    /// The write of value `number` has returned.
+    pub fn written(&self, number: u64) {
+        self.ended.set(number);
+    }
+
+    /// A reader whose last value was `last` gets value `number`; `whole`: as it was written. `at_least`: no older value may come,
+    /// as its write had returned before the read began, where that orders them.
+    ///
+    /// # Errors
+    /// A [`Violation`].
+    pub fn read(&self, last: u64, at_least: u64, number: u64, whole: bool) -> Result<(), Violation> {
+        let (from, begun) = (last.max(at_least), self.begun.get());
+        if !whole {
+            return Err(Violation::Torn { number });
+        }
+        if number > begun {
+            return Err(Violation::Invented { number, begun });
+        }
+        if number < from { Err(Violation::OutOfOrder { number, from, to: begun }) } else { Ok(()) }
+    }
+}
+
 #[cfg(all(test, not(model)))]
 mod tests {
     use super::*;
@@ -375,5 +413,18 @@ mod tests {
         assert_eq!(lock.enter(4, false), Err(Violation::NotTold));
         lock.leave();
         assert_eq!((lock.enter(5, false), lock.told.get(), lock.through.get()), (Ok(()), 1, 1));
+    }
+
+    #[test]
+    fn a_value_that_is_torn_invented_or_older_than_before_is_a_violation() {
+        let latest: Latest<Cell<u64>> = Latest::default();
+        latest.write(3);
+        latest.written(2);
+        assert_eq!(latest.read(2, 2, 2, true), Ok(()));
+        assert_eq!(latest.read(2, 2, 3, true), Ok(()));
+        assert_eq!(latest.read(0, 0, 3, false), Err(Violation::Torn { number: 3 }));
+        assert_eq!(latest.read(0, 0, 4, true), Err(Violation::Invented { number: 4, begun: 3 }));
+        assert_eq!(latest.read(3, 0, 2, true), Err(Violation::OutOfOrder { number: 2, from: 3, to: 3 }));
+        assert_eq!(latest.read(0, 2, 1, true), Err(Violation::OutOfOrder { number: 1, from: 2, to: 3 }));
     }
 }

@@ -50,7 +50,7 @@
 //! | kernel's marking of the life word | `SeatWords::look`, Acquire | the dead one's arrival, if it had arrived |
 
 use super::error::{BarrierError, BarrierTimeoutError, BarrierTrouble, JoinError, ResetError};
-use crate::owner::{AttachError, Attachment, SeatState, SeatWords, Table, finish_waiting, watch};
+use crate::owner::{AttachError, Attachment, SeatState, SeatWords, Table, finish_waiting, watch_life};
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -299,7 +299,7 @@ impl Barrier {
                 SeatState::Corrupt(found) => return Look::Corrupt { seat: number, found },
                 SeatState::Dead(_) => return Look::Dead(number),
                 SeatState::Vacant => {}
-                SeatState::Alive(holder) => match watch(me.table(), holder) {
+                SeatState::Alive(holder) => match watch_life(me.table(), holder) {
                     Some(lives) => waits.add(&lives),
                     // It has died since.
                     None => return Look::Again,

@@ -40,7 +40,7 @@
 //! What must synchronise with what: nothing here. The state is published by the mutex, and so are the bits: whoever changes the state
 //! after somebody has begun to wait has locked after that one unlocked, so it sees the bits.
 
-use super::data::Data;
+use crate::data::Data;
 use super::error::{NotifyError, OwnerDied, Trouble, WaitError};
 use super::robust::{Guard, Had, Patience, Refused, RobustMutex};
 use crate::owner::{Attachment, Holder, Right, finish_waiting, sleep_on_holder};

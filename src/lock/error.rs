@@ -4,7 +4,7 @@ use core::fmt;
 
 /// The lock was had, but its last holder died with it, or gave it up in a panic: what it guards may be half changed.
 ///
-/// Repair it and call [`mark_consistent`](super::Guard::mark_consistent); a guard that is dropped without makes the mutex not
+/// Repair it and call [`mark_consistent`](super::Guard::mark_consistent); a guard that is dropped without makes the lock not
 /// recoverable for all. `EOWNERDEAD` of `pthread_mutex_lock(3)`.
 pub struct OwnerDied<G> {
     guard: G,
@@ -42,7 +42,7 @@ macro_rules! lock_errors {
             Deadlock,
             /// This is a forked child, and the attachment is its parent's: attach anew.
             Forked,
-            /// The attachment is to another segment than the mutex.
+            /// The attachment is to another segment than the lock.
             WrongSegment,
             /// The word of the lock names no slot of the participants' table: somebody has damaged the segment.
             Corrupt {
@@ -67,11 +67,11 @@ macro_rules! lock_errors {
                 match self {
                     Self::OwnerDied(_) => f.write_str("the last holder died with the lock: repair what it guards, and mark it consistent"),
                     Self::NotRecoverable => {
-                        f.write_str("not recoverable: a holder died and nobody repaired what it guards; make a new mutex")
+                        f.write_str("not recoverable: a holder died and nobody repaired what it guards; make a new one")
                     }
                     Self::Deadlock => f.write_str("this thread holds the lock already: drop its guard first"),
                     Self::Forked => f.write_str("the attachment is the parent's, and this is a forked child: attach anew"),
-                    Self::WrongSegment => f.write_str("the attachment is to another segment: attach to the mutex's own"),
+                    Self::WrongSegment => f.write_str("the attachment is to another segment: attach to the lock's own"),
                     Self::Corrupt { field, found, expected } => {
                         write!(f, "the segment is damaged: {field} is {found:#x}, expected {expected}; make it anew")
                     }
@@ -89,16 +89,10 @@ macro_rules! lock_errors {
                     Trouble::Deadlock => Self::Deadlock,
                     Trouble::Forked => Self::Forked,
                     Trouble::WrongSegment => Self::WrongSegment,
-                    Trouble::Corrupt(found) => Self::Corrupt {
-                        field: "the lock word",
-                        found,
-                        expected: "a slot of the participants' table, or free",
-                    },
-                    Trouble::Gate(found) => Self::Corrupt {
-                        field: "the gate of a condition variable",
-                        found,
-                        expected: "0",
-                    },
+                    Trouble::Corrupt(found) | Trouble::CorruptPlace(found) | Trouble::Gate(found) => {
+                        let (field, expected) = trouble.damage();
+                        Self::Corrupt { field, found, expected }
+                    }
                 }
             }
         }
@@ -106,14 +100,16 @@ macro_rules! lock_errors {
 }
 
 lock_errors! {
-    /// Why [`RobustMutex::lock`](super::RobustMutex::lock) gave no plain guard.
+    /// Why [`RobustMutex::lock`](super::RobustMutex::lock) or [`RwLock::write`](super::RwLock::write) gave no plain guard.
     LockError
-    /// Why [`RobustMutex::try_lock`](super::RobustMutex::try_lock) gave no plain guard.
+    /// Why [`RobustMutex::try_lock`](super::RobustMutex::try_lock) or [`RwLock::try_write`](super::RwLock::try_write) gave no plain
+    /// guard.
     TryLockError {
         /// Somebody alive holds it.
         WouldBlock: "somebody alive holds the lock: try later, or wait for it with `lock`"
     }
-    /// Why [`RobustMutex::lock_timeout`](super::RobustMutex::lock_timeout) gave no plain guard.
+    /// Why [`RobustMutex::lock_timeout`](super::RobustMutex::lock_timeout) or
+    /// [`RwLock::write_timeout`](super::RwLock::write_timeout) gave no plain guard.
     LockTimeoutError {
         /// Somebody alive held it all that time.
         TimedOut: "somebody alive held the lock until the time-out: try later, or wait longer"
@@ -127,7 +123,21 @@ pub(super) enum Trouble {
     Forked,
     WrongSegment,
     Corrupt(u64),
+    /// The same of a condition variable's gate.
     Gate(u64),
+    /// The same of a reader's place.
+    CorruptPlace(u64),
+}
+
+impl Trouble {
+    /// Which field is damaged, and what it may hold.
+    pub(super) fn damage(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::CorruptPlace(_) => ("a reader's place", "its own slot of the participants' table, or free"),
+            Self::Gate(_) => ("the gate of a condition variable", "0"),
+            _ => ("the lock word", "a slot of the participants' table, or free"),
+        }
+    }
 }
 
 /// Why [`FutexMutex::lock_timeout`](super::FutexMutex::lock_timeout) gave no guard: it was locked until the time-out.
@@ -181,8 +191,10 @@ impl<G> WaitError<G> {
             Trouble::Forked => Self::Forked,
             // The caller has unlocked it, by an attachment to the mutex's own segment: who says so is the word.
             Trouble::Deadlock | Trouble::WrongSegment => lock(mine, "not this thread, which has unlocked it to wait"),
-            Trouble::Corrupt(found) => lock(found, "a slot of the participants' table, or free"),
-            Trouble::Gate(found) => Self::Corrupt { field: "the gate of a condition variable", found, expected: "0" },
+            Trouble::Corrupt(found) | Trouble::CorruptPlace(found) | Trouble::Gate(found) => {
+                let (field, expected) = trouble.damage();
+                Self::Corrupt { field, found, expected }
+            }
         }
     }
 }

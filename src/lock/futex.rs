@@ -25,15 +25,15 @@
 //! What must synchronise with what: the unlocking swap (Release) with either way of locking (Acquire); it publishes the guarded
 //! data. A swap by a thread that then sleeps is part of that release sequence.
 
-use super::data::Data;
 use super::error::TimedOut;
+use crate::data::Data;
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU32;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::cell::SharedCell;
 use crate::sync::futex::{Wait, Woken, Word, wait_any, wake};
 use crate::sync::shm::Shared;
-use crate::sync::{thread, time};
+use crate::sync::{Waiting, thread, time};
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::time::Duration;
@@ -58,6 +58,8 @@ pub(super) const CONTENDED: u32 = 2;
 pub struct FutexMutex<T: Data> {
     pub(super) word: Shared<Line<AtomicU32>>,
     pub(super) data: Shared<SharedCell<T>>,
+    /// How this handle waits.
+    pub(super) waiting: Waiting,
     #[cfg(not(model))]
     pub(super) segment: crate::segment::Segment,
 }
@@ -67,6 +69,7 @@ impl<T: Data> Clone for FutexMutex<T> {
         Self {
             word: self.word.clone(),
             data: self.data.clone(),
+            waiting: self.waiting,
             #[cfg(not(model))]
             segment: self.segment.clone(),
         }
@@ -77,7 +80,17 @@ impl<T: Data> FutexMutex<T> {
     /// A mutex on the heap, for models.
     #[cfg(model)]
     pub fn private(value: T) -> Self {
-        Self { word: Shared::new(Line(AtomicU32::new(FREE))), data: Shared::new(SharedCell::new(value)) }
+        Self {
+            word: Shared::new(Line(AtomicU32::new(FREE))),
+            data: Shared::new(SharedCell::new(value)),
+            waiting: Waiting::default(),
+        }
+    }
+
+    /// The same mutex, by a handle that waits so. It has no participants, who could each say how they wait.
+    #[must_use = "the handle that it is called on waits as before"]
+    pub fn with_waiting(&self, waiting: Waiting) -> Self {
+        Self { waiting, ..self.clone() }
     }
 
     /// Locks it, sleeping while it is locked: for ever, if its holder is dead.
@@ -121,6 +134,10 @@ impl<T: Data> FutexMutex<T> {
 
     #[cold]
     fn lock_contended(&self, deadline: Option<Duration>) -> Result<(), TimedOut> {
+        // While nobody sleeps: who does is to have it before those who have only come. Relaxed: it is looked at again.
+        if self.waiting.spin(deadline, || self.word.load(Relaxed) == LOCKED) && self.take_free() {
+            return Ok(());
+        }
         // As CONTENDED, since others may sleep too: who unlocks then wakes the next one. Acquire: what the last holder did.
         while self.word.swap(CONTENDED, Acquire) != FREE {
             let waits = [Wait { word: Word::Whole(&self.word), expected: CONTENDED }];

@@ -1,8 +1,8 @@
 //! A mutex as bytes: what its words say.
 
-use super::data::primitive_name;
 use super::futex::{CONTENDED, FREE, LOCKED};
 use super::shared::{TYPE, VALUE, WORD};
+use crate::data::primitive_name;
 use crate::owner::{Right, RightState};
 use crate::segment::Kind;
 use crate::segment::image::{HolderReport, Layout, Look, Word};
@@ -59,18 +59,15 @@ pub(crate) fn mutex(look: &mut Look<'_>, layout: &Layout) -> Option<MutexReport>
     let robust = layout.kind() == Kind::MUTEX;
     let word = look.word(body + WORD as u64)?;
     let [fingerprint, size, align] = look.words(body + TYPE as u64)?;
-    if !align.is_power_of_two() || align > VALUE as u64 {
-        look.problem("mutex.align", align, format!("a power of two, at most {VALUE}"));
-    } else if !size.is_multiple_of(align) {
-        look.problem("mutex.align", align, format!("a divisor of the size, {size}"));
-    }
+    check_align(look, "mutex.align", size, align);
     let in_body = layout.body_len().checked_sub(VALUE as u64);
     if in_body != Some(size) {
         let expected =
             in_body.map_or("a larger body".to_owned(), |bytes| format!("{bytes}, by the header's body length"));
         look.problem("mutex.size", size, expected);
     }
-    let (state, holder) = if robust { robust_state(look, layout, Right(word)) } else { futex_state(look, word as u32) };
+    let (state, holder) =
+        if robust { robust_state(look, layout, "mutex.word", Right(word)) } else { futex_state(look, word as u32) };
     Some(MutexReport {
         robust,
         state,
@@ -86,23 +83,38 @@ pub(crate) fn mutex(look: &mut Look<'_>, layout: &Layout) -> Option<MutexReport>
     })
 }
 
-fn robust_state(look: &mut Look<'_>, layout: &Layout, right: Right) -> (LockState, Option<HolderReport>) {
+/// Whether a type of this size can have this alignment.
+pub(super) fn check_align(look: &mut Look<'_>, field: &str, size: u64, align: u64) {
+    if !align.is_power_of_two() || align > VALUE as u64 {
+        look.problem(field, align, format!("a power of two, at most {VALUE}"));
+    } else if !size.is_multiple_of(align) {
+        look.problem(field, align, format!("a divisor of the size, {size}"));
+    }
+}
+
+/// What the word of a robust lock, which is called `field`, says.
+pub(super) fn robust_state(
+    look: &mut Look<'_>,
+    layout: &Layout,
+    field: &str,
+    right: Right,
+) -> (LockState, Option<HolderReport>) {
     // Locks have no tags.
     let state = if right.tag() == 0 { right.state() } else { RightState::Damaged };
     match state {
         RightState::Vacant => (LockState::Free, None),
         RightState::Suspect => (LockState::Suspect, None),
         RightState::NotRecoverable => {
-            look.note("mutex.word", "it is not recoverable: nobody can lock it any more; make a new one");
+            look.note(field, "it is not recoverable: nobody can lock it any more; make a new one");
             (LockState::NotRecoverable, None)
         }
-        RightState::Held(holder) => match layout.holder(look, "mutex.word", holder) {
+        RightState::Held(holder) => match layout.holder(look, field, holder) {
             Some(holder) => (if holder.alive { LockState::Held } else { LockState::OwnerDied }, Some(holder)),
             None => (LockState::Damaged, None),
         },
         RightState::Damaged => {
             let expected = "free, held by a slot of the participants' table, suspect or not recoverable";
-            look.problem("mutex.word", Word(right.0), expected);
+            look.problem(field, Word(right.0), expected);
             (LockState::Damaged, None)
         }
     }

@@ -2,17 +2,18 @@
 
 mod barrier;
 mod condvar;
-mod data;
 mod error;
 mod futex;
 mod once;
 mod robust;
+pub(crate) mod rwlock;
+pub(crate) mod semaphore;
 
+pub use crate::data::Data;
+#[doc(hidden)]
+pub use crate::data::{combine, fingerprint};
 pub use barrier::{Arrival, Barrier, BarrierStatus, MAX_PARTIES, Party};
 pub use condvar::{Condvar, Waited};
-pub use data::Data;
-#[doc(hidden)]
-pub use data::{combine, fingerprint};
 pub use error::{
     BarrierError, BarrierTimeoutError, JoinError, LockError, LockTimeoutError, NotifyError, OnceError,
     OnceTimeoutError, OwnerDied, ResetError, TimedOut, TryLockError, WaitError,
@@ -20,6 +21,10 @@ pub use error::{
 pub use futex::{FutexGuard, FutexMutex};
 pub use once::{Once, OnceCell, OnceState};
 pub use robust::{Guard, RobustMutex};
+pub use rwlock::{ReadError, ReadGuard, ReadTimeoutError, RwLock, TryReadError, WriteGuard};
+#[cfg(not(model))]
+pub use semaphore::SemaphoreError;
+pub use semaphore::{AcquireError, AcquireTimeoutError, MAX_PERMITS, Permit, Semaphore, TryAcquireError};
 #[cfg(not(model))]
 pub use shared::SharedError;
 #[cfg(not(model))]

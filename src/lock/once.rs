@@ -29,7 +29,7 @@
 //!
 //! Once it is done, a call is one load.
 
-use super::data::Data;
+use crate::data::Data;
 use super::error::{OnceError, OnceTimeoutError, OnceTrouble};
 use crate::owner::{AttachError, Attachment, Holder, Right, Table, finish_waiting, sleep_on_holder};
 use crate::sync::Line;

@@ -22,8 +22,8 @@
 //! The fast path is one compare-and-swap and one swap; the word of the lock is the [`Right`]'s.
 
 use super::condvar::{CONDVARS, Words};
-use super::data::Data;
 use super::error::{LockError, LockTimeoutError, OwnerDied, Trouble, TryLockError};
+use crate::data::Data;
 use crate::owner::{AttachError, Attachment, Right, Table, finish_waiting, sleep_on_holder};
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
@@ -241,6 +241,10 @@ impl<T: Data> RobustMutex<T> {
         deadline: Option<Duration>,
         slept: &mut bool,
     ) -> Result<Right, Refused> {
+        let holder = seen.holder().expect("only a held lock is waited for");
+        // Relaxed: what it has seen is looked at again below.
+        let still = || self.word.load(Relaxed) == seen.0 && self.table.dead(holder) == Some(false);
+        me.spin(deadline, still);
         let waiting = seen.with_waiters();
         // Relaxed on success: it only asks for a wake, and the sleep compares the word again under the kernel's lock.
         if seen != waiting
@@ -249,7 +253,6 @@ impl<T: Data> RobustMutex<T> {
             return Ok(Right(now));
         }
         *slept = true;
-        let holder = seen.holder().expect("only a held lock is waited for");
         let words = [Wait { word: Word::Low(&self.word), expected: waiting.low() }];
         let timed_out = sleep_on_holder(me, holder, &words, deadline).is_err();
         let now = Right(self.word.load(Acquire));

@@ -8,7 +8,7 @@
 //! ```
 
 use super::barrier::{Barrier, Control, MAX_PARTIES, Place};
-use super::data::Data;
+use crate::data::Data;
 use super::once::{Once, OnceCell};
 use super::shared::{SharedError, VALUE, WORD, body_len, check_type, init_type};
 use crate::segment::{Body, Kind, Options, Segment};

@@ -1,21 +1,25 @@
-//! A mutex of either kind in a segment.
+//! A mutex of either kind, or a reader-writer lock, in a segment.
 //!
 //! ```text
 //! body + 0     the lock word, on a line of its own: 64 bits (robust) or 32 (futex)
 //!      + 128   fingerprint, size and alignment of the guarded type
 //!      + 192   four condition variables of 16 bytes (robust); those who do not know them leave them 0
 //!      + 256   the guarded value
+//!      ...     of a reader-writer lock: on lines of their own, a place for each slot of the participants' table
 //! ```
 
 use super::condvar;
-use super::data::Data;
 use super::futex::FutexMutex;
 use super::robust::RobustMutex;
-use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Place, Segment};
+use super::rwlock::RwLock;
+use crate::data::Data;
+use crate::segment::{
+    Body, CreateError, Kind, OpenError, OpenOrCreateError, Options, OutOfBody, Place, Segment, from_segments,
+};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::cell::SharedCell;
-use crate::sync::thread;
+use crate::sync::{Line, Waiting, thread};
 
 pub(super) const WORD: usize = 0;
 pub(super) const TYPE: usize = 128;
@@ -28,7 +32,7 @@ unsafe impl<T: Data> Place for SharedCell<T> {}
 unsafe impl Place for [condvar::Words; condvar::CONDVARS] {}
 const _: () = assert!(CONDVARS_AT + size_of::<[condvar::Words; condvar::CONDVARS]>() <= VALUE);
 
-/// Why a segment gave no mutex, no once and no barrier.
+/// Why a segment gave no lock.
 #[derive(Debug)]
 pub enum SharedError {
     /// The segment could not be opened.
@@ -72,7 +76,7 @@ impl core::fmt::Display for SharedError {
             Self::Parties { found, expected } => write!(f, "a barrier for {found} parties, expected {expected}"),
             Self::Type { field, found, expected } => write!(
                 f,
-                "it is for another type: its {field} is {found:#x}, expected {expected:#x}; open it with the type that \
+                "the lock guards another type: its {field} is {found:#x}, expected {expected:#x}; open it with the type that \
                  it was created with"
             ),
         }
@@ -81,26 +85,7 @@ impl core::fmt::Display for SharedError {
 
 impl std::error::Error for SharedError {}
 
-impl From<OpenError> for SharedError {
-    fn from(error: OpenError) -> Self {
-        Self::Open(error)
-    }
-}
-impl From<CreateError> for SharedError {
-    fn from(error: CreateError) -> Self {
-        Self::Create(error)
-    }
-}
-impl From<OpenOrCreateError> for SharedError {
-    fn from(error: OpenOrCreateError) -> Self {
-        Self::OpenOrCreate(error)
-    }
-}
-impl From<OutOfBody> for SharedError {
-    fn from(error: OutOfBody) -> Self {
-        Self::Body(error)
-    }
-}
+from_segments!(SharedError);
 
 /// What the segment says of the guarded type: three words.
 fn type_words<T: Data>() -> [(&'static str, u64); 3] {
@@ -126,6 +111,11 @@ pub(super) fn init_type<T: Data>(body: &Body) {
     }
 }
 
+/// Where a reader-writer lock's places begin in the body.
+pub(super) const fn places(value_size: usize) -> usize {
+    (VALUE + value_size).next_multiple_of(align_of::<Line<AtomicU64>>())
+}
+
 /// Fills the body of a segment that nobody can reach yet.
 fn init<T: Data>(value: T) -> impl Fn(&Body) {
     move |body| {
@@ -149,42 +139,47 @@ pub(super) fn check_type<T: Data>(segment: &Segment) -> Result<(), SharedError> 
     Ok(())
 }
 
-/// The ways to have a mutex in a segment; `$options` are the caller's, or what is made of them.
+/// The ways to have a lock in a segment; `$more` gives the bytes of the body, from the options and what all have; `$options` are the caller's, or what is made of them.
 macro_rules! in_segments {
-    ($mutex:ident, $kind:expr, $options:expr) => {
+    ($mutex:ident, $kind:expr, $options:expr, $more:expr) => {
         impl<T: Data> $mutex<T> {
             const BODY: usize = body_len::<T>();
 
-            /// Makes a new mutex that guards `value`, under a name in `/dev/shm`.
+            fn body_of(options: &Options) -> usize {
+                let more: fn(&Options, usize) -> usize = $more;
+                more(options, Self::BODY)
+            }
+
+            /// Makes a new lock that guards `value`, under a name in `/dev/shm`.
             ///
             /// # Errors
             /// [`SharedError::Create`], also if the name is taken.
             pub fn create(name: &str, options: &Options, value: T) -> Result<Self, SharedError> {
-                Self::over(Segment::create(name, &$options(options), $kind, Self::BODY, init(value))?)
+                Self::over(Segment::create(name, &$options(options), $kind, Self::body_of(options), init(value))?)
             }
 
-            /// Makes a new mutex that guards `value`, without a name: for processes that inherit it or are handed its
+            /// Makes a new lock that guards `value`, without a name: for processes that inherit it or are handed its
             /// descriptor.
             ///
             /// # Errors
             /// [`SharedError::Create`].
             pub fn memfd(options: &Options, value: T) -> Result<Self, SharedError> {
-                Self::over(Segment::memfd(&$options(options), $kind, Self::BODY, init(value))?)
+                Self::over(Segment::memfd(&$options(options), $kind, Self::body_of(options), init(value))?)
             }
 
-            /// Opens the mutex of this name.
+            /// Opens the lock of this name.
             ///
             /// # Errors
             /// [`SharedError`].
             ///
             /// # Safety
-            /// Guards give references into the segment, so every process that can write it must follow the mutex's
+            /// Guards give references into the segment, so every process that can write it must follow the lock's
             /// protocol: it changes the guarded value only while it holds the lock.
             pub unsafe fn open(name: &str) -> Result<Self, SharedError> {
                 Self::over(Segment::open(name, $kind)?)
             }
 
-            /// Opens the mutex of this name, or makes it with `value`. Says whether it was made.
+            /// Opens the lock of this name, or makes it with `value`. Says whether it was made.
             ///
             /// # Errors
             /// [`SharedError`].
@@ -193,11 +188,11 @@ macro_rules! in_segments {
             /// As for [`Self::open`].
             pub unsafe fn open_or_create(name: &str, options: &Options, value: T) -> Result<(Self, bool), SharedError> {
                 let (segment, created) =
-                    Segment::open_or_create(name, &$options(options), $kind, Self::BODY, init(value))?;
+                    Segment::open_or_create(name, &$options(options), $kind, Self::body_of(options), init(value))?;
                 Ok((Self::over(segment)?, created))
             }
 
-            /// The mutex in a segment that is open already.
+            /// The lock in a segment that is open already.
             ///
             /// # Errors
             /// [`SharedError::Body`] or [`SharedError::Type`].
@@ -216,9 +211,12 @@ macro_rules! in_segments {
     };
 }
 
-in_segments!(RobustMutex, Kind::MUTEX, Options::clone);
+in_segments!(RobustMutex, Kind::MUTEX, Options::clone, |_, body| body);
 // Nobody takes part in its segment: one slot is the fewest that there can be.
-in_segments!(FutexMutex, Kind::FUTEX_MUTEX, |options: &Options| options.slots(1));
+in_segments!(FutexMutex, Kind::FUTEX_MUTEX, |options: &Options| options.slots(1), |_, body| body);
+in_segments!(RwLock, Kind::RWLOCK, Options::clone, |options, body| {
+    places(body - VALUE) + options.slot_count() * size_of::<Line<AtomicU64>>()
+});
 
 impl<T: Data> RobustMutex<T> {
     fn over(segment: Segment) -> Result<Self, SharedError> {
@@ -233,6 +231,15 @@ impl<T: Data> FutexMutex<T> {
         check_type::<T>(&segment)?;
         // From here on, asking for the epoch cannot fail: its page is there.
         thread::epoch().map_err(SharedError::Fork)?;
-        Ok(Self { word: segment.body(WORD)?, data: segment.body(VALUE)?, segment })
+        Ok(Self { word: segment.body(WORD)?, data: segment.body(VALUE)?, waiting: Waiting::default(), segment })
+    }
+}
+
+impl<T: Data> RwLock<T> {
+    fn over(segment: Segment) -> Result<Self, SharedError> {
+        check_type::<T>(&segment)?;
+        let table = segment.table();
+        let places = segment.body_slice(places(size_of::<T>()), table.slots())?;
+        Ok(Self { table, word: segment.body(WORD)?, places, data: segment.body(VALUE)?, segment })
     }
 }

@@ -5,8 +5,9 @@ use super::table::{Slot, Table};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::futex::{ALL, Word, wake};
 use crate::sync::robust::{List, Node, NodeError};
-use crate::sync::thread;
+use crate::sync::{Waiting, thread};
 use core::cell::{Cell, RefCell};
+use core::time::Duration;
 use std::rc::Rc;
 
 /// A thread's membership in a segment: its slot, and its promise that the kernel tells of its death.
@@ -34,6 +35,7 @@ struct Inner {
     epoch: thread::Epoch,
     /// Rights that this membership holds; with any left it must not leave.
     rights: Cell<usize>,
+    waiting: Cell<Waiting>,
 }
 
 /// FNV-1a, 64 bits, by words.
@@ -140,8 +142,15 @@ impl Attachment {
                 // Before the slot is taken, so that a failure leaks nothing.
                 let mut node = Node::new(&list, table.life(index)).map_err(AttachError::Unsupported)?;
                 if let Some(id) = take(slot, index, &mut node, &list) {
-                    let inner =
-                        Inner { table: table.clone(), id, list, node: RefCell::new(node), epoch, rights: Cell::new(0) };
+                    let inner = Inner {
+                        table: table.clone(),
+                        id,
+                        list,
+                        node: RefCell::new(node),
+                        epoch,
+                        rights: Cell::new(0),
+                        waiting: Cell::new(Waiting::default()),
+                    };
                     return Ok(Self { inner: Rc::new(inner) });
                 }
                 look = look.wrapping_add(1);
@@ -188,6 +197,34 @@ impl Attachment {
     /// Rights that this membership holds now.
     pub fn rights(&self) -> usize {
         self.inner.rights.get()
+    }
+
+    /// How this thread waits, in each blocking call of each structure that it takes part in by this membership.
+    ///
+    /// ```
+    /// use ownerdead::lock::RobustMutex;
+    /// use ownerdead::segment::Options;
+    /// use ownerdead::sync::Waiting;
+    ///
+    /// let mutex = RobustMutex::memfd(&Options::new(), 0u64)?;
+    /// let me = mutex.attach()?;
+    /// me.set_waiting(Waiting::Spin); // this thread has a processor for itself
+    /// *mutex.lock(&me).expect("nobody died") += 1;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_waiting(&self, waiting: Waiting) {
+        self.inner.waiting.set(waiting);
+    }
+
+    /// How this thread waits.
+    pub fn waiting(&self) -> Waiting {
+        self.inner.waiting.get()
+    }
+
+    /// To be called before a peer is asked for a wake: looks for as long as this thread wants to before it sleeps, and not past
+    /// `deadline`. `still` is whether there is anything to wait for, and whether who should end it lives.
+    pub(crate) fn spin(&self, deadline: Option<Duration>, still: impl FnMut() -> bool) {
+        self.waiting().spin(deadline, still);
     }
 
     pub(crate) fn list(&self) -> &List {

@@ -17,20 +17,26 @@
 //!             incarnation    WAITERS OWNER_DIED TID, or JOINING / LEAVING, or 0: free or dead
 //! right       63 ........ 32 31      30         29   28 .. 12   11 .. 0
 //!             incarnation    WAITERS INHERITED  HELD tag        slot     all 0: free
+//! claim       63 ........ 32 31      30         29   28 .. 12   11 .. 0
+//!             incarnation    WAITERS FILLED     HELD lap        slot     all 0: free, lap 0
+//!             lap, high bits WAITERS FILLED     HELD low bits   NOBODY   free or full
 //! ```
 //!
 //! The low half of each is a futex. The high half of a life word grows by one each time its slot is taken, in the same
 //! compare-and-swap, so `{slot, incarnation}` names one thread for ever.
 
 mod attachment;
+mod claim;
 #[cfg(not(model))]
 mod image;
 mod right;
 mod seat;
+mod seat_wait;
 mod table;
 mod wait;
 
 pub use attachment::{AttachError, Attachment, DetachError};
+pub use claim::{Claim, ClaimFound, ClaimState};
 #[cfg(not(model))]
 pub use image::{LifeFound, SlotState};
 #[cfg(not(model))]
@@ -38,6 +44,9 @@ pub(crate) use right::RightState;
 pub use right::{Holder, MAX_SLOTS, Right};
 #[cfg(not(model))]
 pub(crate) use seat::generation;
-pub use seat::{SeatFound, SeatState, SeatWords, Taken};
+pub use seat::{Opened, SeatFound, SeatState, SeatWords, Taken};
+pub(crate) use seat_wait::{AtSeat, SLEEPER, Stop, ask};
 pub use table::{Counts, Slot, Table};
-pub(crate) use wait::{finish_waiting, sleep_on_holder, watch};
+#[cfg(not(model))]
+pub(crate) use wait::Interrupt;
+pub(crate) use wait::{finish_waiting, sleep_on_holder, sleep_on_holders, wake_those_who_wait_for_the_dead, watch_life};

@@ -29,10 +29,10 @@ pub struct Holder {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Right(pub u64);
 
-const HELD: u32 = 1 << 29;
+pub(super) const HELD: u32 = 1 << 29;
 const INHERITED: u32 = 1 << 30;
-const SLOT_MASK: u32 = 0xfff;
-const NOBODY: u32 = 0xfff;
+pub(super) const SLOT_MASK: u32 = 0xfff;
+pub(super) const NOBODY: u32 = 0xfff;
 const LOST: u32 = 0xffe;
 const TAG_SHIFT: u32 = 12;
 

@@ -31,7 +31,7 @@ pub enum SeatState {
 }
 
 /// What a seat's word said, for one who waits on it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeatFound {
     /// Whose it was.
     pub state: SeatState,
@@ -44,6 +44,30 @@ pub struct SeatFound {
 pub struct Taken {
     /// It was taken over from a dead holder, and what it protects must be repaired before [`SeatWords::repaired`].
     pub from_the_dead: bool,
+}
+
+/// A seat that was opened.
+#[derive(Debug)]
+#[must_use = "dropping it gives the seat up again"]
+pub enum Opened<H> {
+    /// It was nobody's.
+    Clean(H),
+    /// It was a dead one's: `EOWNERDEAD`. What it left is repaired, and the generation is one more than before.
+    OwnerDied(H),
+}
+
+impl<H> Opened<H> {
+    /// The seat, however it was had.
+    pub fn into_inner(self) -> H {
+        match self {
+            Self::Clean(seat) | Self::OwnerDied(seat) => seat,
+        }
+    }
+
+    /// Whether it was taken over from a dead one.
+    pub fn owner_died(&self) -> bool {
+        matches!(self, Self::OwnerDied(_))
+    }
 }
 
 impl SeatWords {

@@ -69,6 +69,11 @@ errors! {
         }: "somebody alive has the seat: slot {slot}, generation {generation}; wait until it closes it",
         /// The attachment is to another segment than the ring.
         WrongSegment: "the attachment is to another segment: attach to the ring's own",
+        /// Readers that live have all the places that there are.
+        NoPlace {
+            /// How many places there are.
+            places: usize
+        }: "all {places} places for readers are taken by readers that live: close one, or create the ring with more",
     }
     /// Why a record could not be pushed, or room for one reserved, without waiting.
     TryPushError {

@@ -14,8 +14,8 @@
 pub(crate) const GRANULE: u64 = 8;
 /// The length of a padding record: it fills the ring up to its end.
 pub(crate) const PADDING: u32 = u32::MAX;
-/// Set in an index word by the peer that sleeps until it moves; whoever moves it takes the bit with it, and wakes.
-pub(crate) const SLEEPER: u64 = 1;
+/// In an index word.
+pub(crate) use crate::owner::SLEEPER;
 
 /// What a ring looks like. Validated once, then private.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +84,13 @@ impl Checksum {
         hasher.update(&head.to_le_bytes());
         Self(hasher)
     }
-    /// The checksum of a whole record.
+    /// The checksum of a whole record; `stamps` are what its kind of ring puts before the payload.
     #[inline]
-    pub(crate) fn of(position: u64, head: u64, payload: &[u8]) -> u64 {
+    pub(crate) fn of<const STAMPS: usize>(position: u64, head: u64, stamps: [u64; STAMPS], payload: &[u8]) -> u64 {
         let mut checksum = Self::new(position, head);
+        for stamp in stamps {
+            checksum.update(&stamp.to_le_bytes());
+        }
         checksum.update(payload);
         checksum.finish()
     }
@@ -109,10 +112,10 @@ mod tests {
         for len in 0..payload.len() {
             let mut pieces = Checksum::new(8, 77);
             payload[..len].chunks(8).for_each(|piece| pieces.update(piece));
-            assert_eq!(Checksum::of(8, 77, &payload[..len]), pieces.finish(), "{len} bytes");
+            assert_eq!(Checksum::of(8, 77, [], &payload[..len]), pieces.finish(), "{len} bytes");
         }
         // Position, head and payload of an empty record, as any CRC-32 sees them.
-        assert_eq!(Checksum::of(0, 0, &[]), u64::from(crc32fast::hash(&[0; 16])));
+        assert_eq!(Checksum::of(0, 0, [], &[]), u64::from(crc32fast::hash(&[0; 16])));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Rings in segments: what all of them have in common.
 
 use super::Corrupt;
-use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, OutOfBody, Segment};
+use crate::segment::{Body, CreateError, Kind, OpenError, OpenOrCreateError, OutOfBody, Segment, from_segments};
 
 /// Why a segment gave no ring.
 #[derive(Debug)]
@@ -59,16 +59,7 @@ impl core::fmt::Display for RingError {
 
 impl std::error::Error for RingError {}
 
-macro_rules! from {
-    ($($error:ident => $variant:ident),+) => {$(
-        impl From<$error> for RingError {
-            fn from(error: $error) -> Self {
-                Self::$variant(error)
-            }
-        }
-    )+};
-}
-from!(OpenError => Open, CreateError => Create, OpenOrCreateError => OpenOrCreate, OutOfBody => Body, Corrupt => Corrupt);
+from_segments!(RingError, Corrupt => Corrupt);
 
 /// What a ring must say of itself to live in a segment; [`in_segments`] gives it the public functions.
 pub(super) trait InSegment: Sized {

@@ -306,3 +306,21 @@ from!(
     OpenError => OpenOrCreateError::Open,
     CreateError => OpenOrCreateError::Create,
 );
+
+/// Conversions for the error of a structure that lives in a segment: from each error that a segment can give, and from others of its own.
+macro_rules! from_segments {
+    ($error:ident $(, $other:ident => $variant:ident)*) => {
+        $crate::segment::from_segments!(
+            @ $error, OpenError => Open, CreateError => Create, OpenOrCreateError => OpenOrCreate, OutOfBody => Body
+            $(, $other => $variant)*
+        );
+    };
+    (@ $error:ident $(, $from:ident => $variant:ident)+) => {$(
+        impl From<$from> for $error {
+            fn from(error: $from) -> Self {
+                Self::$variant(error)
+            }
+        }
+    )+};
+}
+pub(crate) use from_segments;

@@ -22,6 +22,25 @@ impl Kind {
     pub const SPSC: Self = Self(2);
     /// A [`FutexMutex`](crate::lock::FutexMutex).
     pub const FUTEX_MUTEX: Self = Self(3);
+    /// A [`RwLock`](crate::lock::RwLock).
+    pub const RWLOCK: Self = Self(4);
+    /// A [`Semaphore`](crate::lock::Semaphore).
+    pub const SEMAPHORE: Self = Self(5);
+    /// A [`SeqLock`](crate::cell::SeqLock).
+    pub const SEQLOCK: Self = Self(9);
+    /// A [`Snapshot`](crate::cell::Snapshot).
+    pub const SNAPSHOT: Self = Self(10);
+    /// A [`Board`](crate::cell::Board).
+    pub const BOARD: Self = Self(11);
+
+    /// A [`broadcast::Ring`](crate::ring::broadcast::Ring).
+    pub const BROADCAST: Self = Self(16);
+
+    /// A [`mpsc::lanes::Ring`](crate::ring::mpsc::lanes::Ring).
+    pub const MPSC_LANES: Self = Self(12);
+
+    /// An [`mpmc::Ring`](crate::ring::mpmc::Ring).
+    pub const MPMC: Self = Self(15);
 
     /// A [`Once`](crate::lock::Once) or a [`OnceCell`](crate::lock::OnceCell).
     pub const ONCE: Self = Self(7);
@@ -29,7 +48,21 @@ impl Kind {
     pub const BARRIER: Self = Self(8);
 
     /// All that this version knows.
-    pub const ALL: [Self; 5] = [Self::MUTEX, Self::SPSC, Self::FUTEX_MUTEX, Self::ONCE, Self::BARRIER];
+    pub const ALL: [Self; 13] = [
+        Self::MUTEX,
+        Self::SPSC,
+        Self::FUTEX_MUTEX,
+        Self::RWLOCK,
+        Self::SEMAPHORE,
+        Self::SEQLOCK,
+        Self::SNAPSHOT,
+        Self::BOARD,
+        Self::MPSC_LANES,
+        Self::BROADCAST,
+        Self::MPMC,
+        Self::ONCE,
+        Self::BARRIER,
+    ];
 
     /// What it is called, if this version knows it.
     pub const fn name(self) -> Option<&'static str> {
@@ -37,6 +70,14 @@ impl Kind {
             Self::MUTEX => Some("robust mutex"),
             Self::SPSC => Some("SPSC ring"),
             Self::FUTEX_MUTEX => Some("futex mutex"),
+            Self::RWLOCK => Some("reader-writer lock"),
+            Self::SEMAPHORE => Some("semaphore"),
+            Self::SEQLOCK => Some("sequence lock"),
+            Self::SNAPSHOT => Some("snapshot"),
+            Self::BOARD => Some("board"),
+            Self::BROADCAST => Some("broadcast ring"),
+            Self::MPSC_LANES => Some("MPSC ring, lanes"),
+            Self::MPMC => Some("MPMC ring"),
             Self::ONCE => Some("once"),
             Self::BARRIER => Some("barrier"),
             Self(_) => None,

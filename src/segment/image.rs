@@ -251,6 +251,10 @@ impl Layout {
         self.header.body_len
     }
 
+    pub(crate) fn slots(&self) -> u32 {
+        self.header.slots
+    }
+
     fn slot(&self, index: u32) -> u64 {
         self.header.slots_offset + u64::from(index) * PAGE as u64
     }

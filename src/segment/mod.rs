@@ -22,6 +22,7 @@ pub(crate) mod image;
 mod mapping;
 mod posix;
 
+pub(crate) use error::from_segments;
 pub use error::{BadName, CreateError, OpenError, OpenOrCreateError, OutOfBody, UnlinkError};
 pub use format::Kind;
 
@@ -64,6 +65,11 @@ impl Options {
     pub const fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
+    }
+
+    /// How many slots a segment that is made with these has.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.slots as usize
     }
 
     fn check(&self) -> Result<(), CreateError> {

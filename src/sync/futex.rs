@@ -38,15 +38,26 @@ pub enum Woken {
     TimedOut,
 }
 
-/// How long a sleep lasts at most before it looks at its words again, deadline or not. It decides nothing; it is there
-/// because a hostile peer may never wake us. In a model there is no such bound, so that it cannot hide a lost wake-up.
+/// How long a sleep lasts at most before it looks at its words again, deadline or not, unless [`look_again_after`] has said
+/// otherwise. It decides nothing; it is there because a hostile peer may never wake us. In a model there is no such bound, so that
+/// it cannot hide a lost wake-up.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Sets that bound for all later sleeps of this process, and of children that it forks. For checks: with [`Duration::MAX`] a sleeper
+/// that nobody wakes sleeps for ever, as in a model, where otherwise it is a little late.
+#[cfg(not(any(loom, shuttle)))]
+pub fn look_again_after(bound: Duration) {
+    backend::futex::look_again_after(bound);
+}
 
 /// Wakes everybody.
 pub const ALL: u32 = i32::MAX as u32;
 
-/// The most words that one sleep can name: those that the kernel takes.
+/// The most words that one sleep can name: what the kernel takes.
 pub const MAX_WAITS: usize = 128;
+
+/// As many as most sleeps name. Those are not to pay for the space of the others.
+pub(crate) const FEW_WAITS: usize = 8;
 
 /// Sleeps on all of `waits` (at most [`MAX_WAITS`]) until one is woken, or `deadline` ([`super::time::now`]'s clock) passes.
 ///

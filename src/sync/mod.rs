@@ -49,6 +49,9 @@ pub mod payload;
 #[cfg(test)]
 mod scripts;
 pub mod shm;
+mod waiting;
+
+pub use waiting::Waiting;
 
 /// Atomic integers and fences, with the names and meanings of [`core::sync::atomic`].
 pub mod atomic {
@@ -79,6 +82,12 @@ pub mod robust {
     /// Where the life word must lie in its page: the node of the list follows it at the C library's own distance, in the
     /// private page behind.
     pub const WORD_OFFSET: usize = 4080;
+}
+
+/// Descriptors that a loop over descriptors waits for. A model has none.
+#[cfg(not(any(loom, shuttle)))]
+pub mod event {
+    pub use super::backend::event::Event;
 }
 
 /// Who runs.

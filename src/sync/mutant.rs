@@ -66,7 +66,7 @@ fn asked() -> &'static Asked {
         }),
         delay: site("OWNERDEAD_DELAY"),
         unfence: site("OWNERDEAD_UNFENCE"),
-        sites: std::env::var("OWNERDEAD_SITES").ok(),
+        sites: std::env::var("OWNERDEAD_SITES").ok().filter(|file| !file.is_empty()),
         deaths: std::env::var("OWNERDEAD_DEATHS").ok(),
         stale: match std::env::var("OWNERDEAD_STALE").as_deref() {
             Err(_) | Ok("0" | "") => false,

@@ -161,6 +161,8 @@ pub(super) mod cell {
     unsafe impl<T: Send> Sync for SharedCell<T> {}
 }
 
+#[path = "os_event.rs"]
+pub(super) mod event;
 #[path = "os_futex.rs"]
 pub(super) mod futex;
 #[path = "os_robust.rs"]

@@ -1,7 +1,7 @@
 //! `futex_waitv(2)` and `futex(2)`, shared between processes.
 
-use crate::sync::futex::{LOOK_AGAIN, MAX_WAITS, Wait, Woken, Word};
-use core::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::futex::{FEW_WAITS, LOOK_AGAIN, MAX_WAITS, Wait, Woken, Word};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
 /// `struct futex_waitv` of the kernel's ABI.
@@ -23,6 +23,13 @@ const SINGLE_BOUND: Duration = Duration::from_millis(1);
 /// The kernel has no `futex_waitv` (before 5.16), or a filter refuses it. Relaxed: a hint that each thread may find out for
 /// itself; it publishes nothing.
 static NO_WAITV: AtomicBool = AtomicBool::new(false);
+
+/// How long a sleep lasts at most, in nanoseconds. Relaxed: a setting, which publishes nothing.
+static LOOK_AGAIN_NS: AtomicU64 = AtomicU64::new(LOOK_AGAIN.as_nanos() as u64);
+
+pub(in crate::sync) fn look_again_after(bound: Duration) {
+    LOOK_AGAIN_NS.store(u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
 
 fn address(word: Word<'_>) -> *const u32 {
     match word {
@@ -54,12 +61,17 @@ pub(in crate::sync) fn wait_any(waits: &[Wait<'_>], primary: usize, deadline: Op
     }
 }
 
+fn look_again() -> Duration {
+    Duration::from_nanos(LOOK_AGAIN_NS.load(Ordering::Relaxed))
+}
+
 fn bounded(now: Duration, bound: Duration, deadline: Option<Duration>) -> Duration {
-    deadline.map_or(now + bound, |deadline| deadline.min(now + bound))
+    let until = now.saturating_add(bound);
+    deadline.map_or(until, |deadline| deadline.min(until))
 }
 
 fn wait_several(waits: &[Wait<'_>], primary: usize, now: Duration, deadline: Option<Duration>) -> Woken {
-    match waitv(waits, Some(bounded(now, LOOK_AGAIN, deadline))) {
+    match waitv(waits, Some(bounded(now, look_again(), deadline))) {
         Ok(index) => Woken::By(index),
         Err(libc::ENOSYS | libc::EPERM) => {
             NO_WAITV.store(true, Ordering::Relaxed);
@@ -73,7 +85,12 @@ fn wait_several(waits: &[Wait<'_>], primary: usize, now: Duration, deadline: Opt
 
 /// `futex_waitv(2)`: the index that it was woken through, or the error's number.
 pub(in crate::sync) fn waitv(waits: &[Wait<'_>], until: Option<Duration>) -> Result<usize, i32> {
-    let mut waiters = [Waiter { value: 0, address: 0, flags: FUTEX2_SIZE_U32, reserved: 0 }; MAX_WAITS];
+    if waits.len() <= FEW_WAITS { waitv_of::<FEW_WAITS>(waits, until) } else { waitv_of::<MAX_WAITS>(waits, until) }
+}
+
+/// Of at most `MOST` words.
+fn waitv_of<const MOST: usize>(waits: &[Wait<'_>], until: Option<Duration>) -> Result<usize, i32> {
+    let mut waiters = [Waiter { value: 0, address: 0, flags: FUTEX2_SIZE_U32, reserved: 0 }; MOST];
     for (waiter, wait) in waiters.iter_mut().zip(waits) {
         waiter.value = wait.expected.into();
         waiter.address = address(wait.word) as u64;
@@ -81,16 +98,10 @@ pub(in crate::sync) fn waitv(waits: &[Wait<'_>], until: Option<Duration>) -> Res
     let until = until.map(timespec);
     let until = until.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
     // SAFETY: `waiters` and `until`, which is null for "no end", are valid for the call; the addresses are of live 32-bit words,
-    // which the kernel only reads. `waits.len()` is at most MAX_WAITS, by zip it names only filled entries.
+    // which the kernel only reads. the length is at most MOST, and
+    // by zip it names only filled entries.
     let woken = unsafe {
-        libc::syscall(
-            libc::SYS_futex_waitv,
-            waiters.as_ptr(),
-            waits.len().min(MAX_WAITS),
-            0,
-            until,
-            libc::CLOCK_MONOTONIC,
-        )
+        libc::syscall(libc::SYS_futex_waitv, waiters.as_ptr(), waits.len().min(MOST), 0, until, libc::CLOCK_MONOTONIC)
     };
     usize::try_from(woken).map_err(|_| errno())
 }

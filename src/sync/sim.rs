@@ -208,10 +208,34 @@ pub(super) mod cell {
     use super::{kernel, mutant, rt};
     use core::panic::Location;
     use core::ptr::NonNull;
+    use core::sync::atomic::Ordering;
 
-    /// Eight bytes of payload; each copy is a crash point, and loom reports races.
+    /// Eight bytes of payload; each copy is a crash point, and loom reports races, unless it may be overwritten while it is read.
     #[derive(Debug)]
-    pub struct Granule(rt::GranuleCell);
+    pub struct Granule(Place);
+
+    #[derive(Debug)]
+    enum Place {
+        Guarded(rt::GranuleCell),
+        Overwritable(rt::AtomicU64),
+    }
+
+    impl Place {
+        #[track_caller]
+        fn load(&self) -> u64 {
+            match self {
+                Self::Guarded(cell) => cell.load(),
+                Self::Overwritable(word) => word.load(Ordering::Relaxed),
+            }
+        }
+        #[track_caller]
+        fn store(&self, value: u64) {
+            match self {
+                Self::Guarded(cell) => cell.store(value),
+                Self::Overwritable(word) => word.store(value, Ordering::Relaxed),
+            }
+        }
+    }
 
     impl Default for Granule {
         fn default() -> Self {
@@ -223,7 +247,12 @@ pub(super) mod cell {
         /// A granule that holds `value`.
         #[track_caller]
         pub fn new(value: u64) -> Self {
-            Self(rt::GranuleCell::new(value))
+            Self(Place::Guarded(rt::GranuleCell::new(value)))
+        }
+        /// A granule that may be written while it is read; the reader finds that out afterwards.
+        #[track_caller]
+        pub fn overwritable(value: u64) -> Self {
+            Self(Place::Overwritable(rt::AtomicU64::new(value)))
         }
         /// Copies it out.
         #[track_caller]

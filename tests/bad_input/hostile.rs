@@ -97,6 +97,46 @@ fn no_operation_of_a_ring_panics_faults_or_hangs_under_a_peer_that_writes_anythi
 
 #[test]
 #[serial(dev_shm)]
+fn no_operation_of_an_mpmc_ring_panics_faults_or_hangs_under_a_peer_that_writes_anything() {
+    use ownerdead::ring::mpmc;
+    in_a_process("hostile", || {
+        let config = mpmc::Config::new(4, 32).order(mpmc::Order::Round);
+        let ring = mpmc::Ring::memfd(&Options::new().slots(2), &config).unwrap();
+        let me = ring.attach().unwrap();
+        let mut producer = ring.producer(&me).unwrap().into_inner();
+        let mut consumer = ring.consumer(&me).unwrap().into_inner();
+        let image = Image::of(ring.segment());
+        let whole = image.bytes();
+        let (mut done, mut refused) = (0u32, 0u32);
+        // The control words, and all slots.
+        under_fire(ring.segment(), (4096 + 4 * 64) / 8, || {
+            let mut bytes = Vec::new();
+            let mut round = 0;
+            while round < ROUNDS || done == 0 || refused == 0 {
+                round += 1;
+                let mut count = |well: bool| *(if well { &mut done } else { &mut refused }) += 1;
+                for len in 0..4 {
+                    count(producer.try_push(round, &[1; 40][..len * 11]).is_ok());
+                    count(producer.push_timeout(round, b"", Duration::ZERO).is_ok());
+                    count(producer.reserve(round, len).and_then(|room| room.commit()).is_ok());
+                    count(consumer.try_pop(&mut bytes).is_ok());
+                    assert!(bytes.len() <= 32);
+                    count(consumer.pop_timeout(&mut bytes, Duration::from_micros(1)).is_ok());
+                    count(consumer.peek().map(|peek| peek.consume()).is_ok());
+                }
+                let _ = format!("{:?}", ring.status());
+            }
+        });
+        assert_eq!(me.rights(), 0);
+        image.restore(&whole, body(2));
+        producer.try_push(7, b"a record").unwrap();
+        assert_eq!((consumer.try_pop(&mut Vec::new()), ring.status().full), (Ok(7), 0));
+        String::new()
+    });
+}
+
+#[test]
+#[serial(dev_shm)]
 fn no_operation_of_a_mutex_panics_faults_or_hangs_under_a_peer_that_writes_anything() {
     in_a_process("hostile", || {
         let mutex = RobustMutex::memfd(&Options::new().slots(2), 7u64).unwrap();

@@ -6,6 +6,7 @@
 //! inherited by the rows.
 #![cfg(not(model))]
 
+mod cell;
 mod environment;
 mod fallback;
 mod files;
@@ -14,6 +15,8 @@ mod hostile;
 mod image;
 mod kernel;
 mod lock;
+mod locks;
+mod mpmc;
 mod names;
 #[path = "../os/process.rs"]
 mod process;
@@ -35,6 +38,9 @@ fn sections() -> Vec<Section> {
         using::section(),
         lock::section(),
         kernel::section(),
+        cell::section(),
+        locks::section(),
+        mpmc::section(),
     ]
 }
 

@@ -2,6 +2,8 @@
 
 use crate::process::{Gate, spawn};
 use ownerdead::lock::{FutexMutex, LockError, LockTimeoutError, RobustMutex, TryLockError};
+use ownerdead::ring::broadcast;
+use ownerdead::ring::mpsc::lanes;
 use ownerdead::ring::spsc::{
     Config, Consumer, PopError, PopTimeoutError, Producer, PushError, PushTimeoutError, Ring, TryPopError,
     TryPushError, WaitPeerError,
@@ -103,6 +105,57 @@ fn a_forked_child_can_use_neither_handle_of_a_ring_nor_give_up_a_seat() {
     producer.close();
     consumer.close();
     assert!(!ring.producer(&me).unwrap().owner_died() && !ring.consumer(&me).unwrap().owner_died());
+}
+
+#[test]
+fn a_forked_child_passes_no_record_that_its_parent_looks_at() {
+    for config in [broadcast::Config::lossy(256, 1), broadcast::Config::lossless(256, 1)] {
+        let ring = broadcast::Ring::memfd(&Options::new(), &config).unwrap();
+        let me = ring.attach().unwrap();
+        let mut producer = ring.producer(&me).unwrap().into_inner();
+        let mut consumer = ring.consumer(&me).unwrap().into_inner();
+        producer.push(1, b"looked at").unwrap();
+        let mut view = Some(consumer.peek().unwrap());
+        let mut child = spawn(|| {
+            let view = view.take().unwrap();
+            let mut bytes = Vec::new();
+            assert_eq!(view.copy_to(&mut bytes), Err(broadcast::ViewError::Overwritten));
+            assert_eq!((view.is_intact(), bytes.as_slice()), (Err(broadcast::Overwritten), &b""[..]));
+            assert_eq!(view.finish(), Err(broadcast::Overwritten));
+        });
+        child.succeeds();
+        assert_eq!(ring.status().readers[0].read, 0);
+        let view = view.unwrap();
+        let mut bytes = Vec::new();
+        view.copy_to(&mut bytes).unwrap();
+        assert_eq!((bytes.as_slice(), view.finish()), (&b"looked at"[..], Ok(())));
+        assert_eq!(ring.status().readers[0].read, 1);
+    }
+}
+
+/// A record is looked at before a fork, and consumed by the child, which must not count.
+macro_rules! child_consumes {
+    ($ring:expr) => {{
+        let ring = $ring.unwrap();
+        let me = ring.attach().unwrap();
+        let mut producer = ring.producer(&me).unwrap().into_inner();
+        let mut consumer = ring.consumer(&me).unwrap().into_inner();
+        producer.push(1, b"looked at").unwrap();
+        let mut peek = Some(consumer.peek().unwrap());
+        let before = format!("{:?}", ring.status());
+        spawn(|| peek.take().unwrap().consume()).succeeds();
+        assert_eq!(format!("{:?}", ring.status()), before);
+        let mut bytes = Vec::new();
+        peek.take().unwrap().copy_to(&mut bytes).unwrap();
+        assert_eq!(bytes, b"looked at");
+        assert_eq!(consumer.try_pop(&mut bytes), Ok(1));
+    }};
+}
+
+#[test]
+fn a_forked_child_consumes_no_record_that_its_parent_looks_at() {
+    child_consumes!(Ring::memfd(&Options::new(), &Config::new(256)));
+    child_consumes!(lanes::Ring::memfd(&Options::new(), &lanes::Config::new(2, 256)));
 }
 
 #[test]

@@ -2,9 +2,13 @@
 #![cfg(not(model))]
 
 mod attach;
+mod bell;
+mod cell;
 mod futex_mutex;
 mod handles;
 mod inspect;
+mod interface;
+mod mpmc;
 mod process;
 mod ring;
 mod robust_list;

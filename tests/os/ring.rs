@@ -206,3 +206,19 @@ fn threads_of_one_process_pass_records() {
         }
     });
 }
+
+#[test]
+fn a_batch_of_lanes_whose_taker_panics_is_read_again() {
+    use ownerdead::ring::mpsc::lanes;
+
+    let ring = lanes::Ring::memfd(&Options::new(), &lanes::Config::new(3, 256)).unwrap();
+    let me = ring.attach().unwrap();
+    let mut producers = [(); 3].map(|()| ring.producer(&me).unwrap().into_inner());
+    let mut consumer = ring.consumer(&me).unwrap().into_inner();
+    (0..6).for_each(|kind| producers[kind as usize % 3].push(kind, b"").unwrap());
+    let batch = std::panic::AssertUnwindSafe(|| consumer.pop_batch(6, |kind, _| assert!(kind < 4, "the taker's own")));
+    assert!(std::panic::catch_unwind(batch).is_err());
+    let mut kinds = Vec::new();
+    assert_eq!(consumer.pop_batch(6, |kind, _| kinds.push(kind)), Ok(6));
+    assert_eq!(kinds, [0, 1, 2, 3, 4, 5]);
+}

@@ -1,6 +1,11 @@
 //! Sequences of operations on the real structures, in step with plain models: a queue, and state machines.
 #![cfg(not(model))]
 
+mod broadcast;
+mod cell;
+mod lanes;
+mod locks;
+mod mpmc;
 mod mutex;
 mod ring;
 
@@ -33,6 +38,70 @@ proptest! {
         operations in prop::collection::vec(operation(), 1..80),
     ) {
         let mut pair = Pair::new(&Config { checksum, wipe }, start / 8 * 8);
+        for operation in &operations {
+            pair.step(operation);
+        }
+        pair.finish();
+    }
+}
+
+fn lanes_operation() -> impl Strategy<Value = lanes::Operation> {
+    use lanes::Operation::*;
+    let (lane, len) = (0usize..3, 0usize..120);
+    prop_oneof![
+        5 => (lane.clone(), len.clone()).prop_map(|(lane, len)| Push { lane, len }),
+        1 => (lane.clone(), prop::collection::vec(len.clone(), 0..5)).prop_map(|(lane, lens)| PushBatch { lane, lens }),
+        2 => (lane.clone(), len, any::<bool>()).prop_map(|(lane, len, commit)| Reserve { lane, len, commit }),
+        4 => Just(Pop),
+        1 => (0usize..5).prop_map(PopBatch),
+        2 => any::<bool>().prop_map(|consume| Peek { consume }),
+        1 => Just(Discard),
+        1 => lane.prop_map(ReopenProducer),
+        1 => Just(ReopenConsumer),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn lanes_are_a_queue_where_no_two_push_at_once(
+        checksum: bool,
+        wipe: bool,
+        operations in prop::collection::vec(lanes_operation(), 1..80),
+    ) {
+        let mut pair = lanes::Pair::new(checksum, wipe);
+        for operation in &operations {
+            pair.step(operation);
+        }
+        pair.finish();
+    }
+}
+
+fn mpmc_operation() -> impl Strategy<Value = mpmc::Operation> {
+    use mpmc::Operation::*;
+    let (side, len) = (0usize..2, 0usize..80);
+    prop_oneof![
+        5 => (side.clone(), len.clone()).prop_map(|(side, len)| Push { side, len }),
+        2 => (side.clone(), len, any::<bool>()).prop_map(|(side, len, commit)| Reserve { side, len, commit }),
+        4 => side.clone().prop_map(|side| Pop { side }),
+        2 => (side, any::<bool>()).prop_map(|(side, consume)| Peek { side, consume }),
+        1 => (any::<bool>(), 1usize..4).prop_map(|(writing, count)| Die { writing, count }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_mpmc_ring_is_a_queue_where_no_two_are_at_work_at_once(
+        outside: bool,
+        checksum: bool,
+        round: bool,
+        drops: bool,
+        operations in prop::collection::vec(mpmc_operation(), 1..80),
+    ) {
+        let mut pair = mpmc::Pair::new(outside, checksum, round, drops);
         for operation in &operations {
             pair.step(operation);
         }

@@ -5,7 +5,9 @@ use ownerdead::harness::kill::Memory;
 use ownerdead::lock::{Guard, LockError, RobustMutex, TryLockError};
 use ownerdead::owner::Attachment;
 use ownerdead::segment::Options;
+use ownerdead::sync::futex::look_again_after;
 use std::io;
+use std::time::Duration;
 
 /// A mutex, and two numbers in it.
 pub struct Ours {
@@ -15,6 +17,8 @@ pub struct Ours {
 
 impl Ours {
     pub fn new() -> io::Result<Self> {
+        // A wake that it loses is to be seen, as glibc's is: by default a sleeper looks again after 100 ms, and would only be late.
+        look_again_after(Duration::MAX);
         let mutex = RobustMutex::memfd(&Options::new().slots(64), [0; 2]).map_err(io::Error::other)?;
         let memory = Memory::of(mutex.segment())?;
         Ok(Self { mutex, memory })

@@ -160,6 +160,7 @@ impl Subject for Ring {
         match side {
             Side::Writer => self.push(facts),
             Side::Gone => {
+                // It has nothing to do, and shall not take a processor from those who have.
                 std::thread::sleep(Duration::from_micros(100));
                 Ok(())
             }

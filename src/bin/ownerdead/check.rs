@@ -29,7 +29,7 @@ const EXIT_INCOMPLETE: u8 = 2;
 const EXIT_INTERRUPTED: u8 = 130;
 
 /// All that `--quick` may take after building.
-const QUICK: Duration = Duration::from_secs(480);
+const QUICK: Duration = Duration::from_secs(600);
 /// A layer that needs longer than this is stuck.
 const FULL_LAYER: Duration = Duration::from_secs(3 * 3600);
 /// Lines of a failed layer's log that are shown.
@@ -38,7 +38,7 @@ const TAIL: usize = 60;
 /// What to run, and for how long.
 #[derive(clap::Args)]
 pub struct Options {
-    /// At most eight minutes after building: short chaos and fuzzing, the quick tier of the models
+    /// At most ten minutes after building: short chaos and fuzzing, the quick tier of the models
     #[arg(long)]
     quick: bool,
     /// Print one JSON object on stdout, and nothing else there
@@ -53,16 +53,16 @@ pub struct Options {
     /// Run only this layer (may be repeated)
     #[arg(long = "layer", value_name = "NAME")]
     layers: Vec<Layer>,
-    /// Seconds for each chaos scenario [default: 60, with --quick 6]
+    /// Seconds for each chaos scenario [default: 60, with --quick 3]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     chaos_seconds: Option<u64>,
-    /// Seconds for each fuzz target [default: 300, with --quick 16]
+    /// Seconds for each fuzz target [default: 300, with --quick 10]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     fuzz_seconds: Option<u64>,
     /// Seed for chaos, properties and fuzzing [default: a new one each time]
     #[arg(long)]
     seed: Option<u64>,
-    /// Stop a layer that runs longer; its verdict is then incomplete [default: 3 hours, with --quick 8 minutes for all]
+    /// Stop a layer that runs longer; its verdict is then incomplete [default: 3 hours, with --quick 10 minutes for all]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }
@@ -72,8 +72,8 @@ impl Options {
         let default = |quick, full| if self.quick { quick } else { full };
         Settings {
             quick: self.quick,
-            chaos_seconds: self.chaos_seconds.unwrap_or(default(6, 60)),
-            fuzz_seconds: self.fuzz_seconds.unwrap_or(default(16, 300)),
+            chaos_seconds: self.chaos_seconds.unwrap_or(default(3, 60)),
+            fuzz_seconds: self.fuzz_seconds.unwrap_or(default(10, 300)),
             seed: self.seed,
         }
     }

@@ -56,8 +56,8 @@ impl Layer {
     pub fn share(self) -> Duration {
         Duration::from_secs(match self {
             Layer::Unit => 45,
-            Layer::Loom => 105,
-            Layer::Shuttle => 60,
+            Layer::Loom => 160,
+            Layer::Shuttle => 100,
             Layer::Sweep => 120,
             Layer::Chaos => 70,
             Layer::Fuzz => 80,
@@ -206,7 +206,11 @@ fn tests(checkout: &Checkout, settings: &Settings, targets: &[String], model: Op
         }
         step
     };
-    let run = with_settings(step(&["--no-fail-fast"]), settings);
+    let mut run = with_settings(step(&["--no-fail-fast"]), settings);
+    if model == Some(Layer::Shuttle) {
+        // Where a caller wants the calls at which processes died, those under loom count: see ci/crash-points.sh.
+        run = run.env("OWNERDEAD_SITES", "");
+    }
     Plan { build: vec![step(&["--no-run"])], run: vec![run] }
 }
 
@@ -347,8 +351,8 @@ mod tests {
     }
 
     #[test]
-    fn shares_leave_the_first_layer_time_within_eight_minutes() {
+    fn shares_leave_the_first_layer_time_within_ten_minutes() {
         let all: Duration = Layer::ALL.into_iter().map(Layer::share).sum();
-        assert!(all <= Duration::from_secs(480));
+        assert!(all <= Duration::from_secs(600));
     }
 }

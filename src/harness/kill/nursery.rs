@@ -151,9 +151,7 @@ fn perform<S: Subject>(
     match task {
         Task::RecordOperation => {
             recorder.begin();
-            let mut victim = subject.attach(facts);
-            let recorded = recorder.record(&engine.board, &mut operation(subject, &mut victim, facts));
-            forget(victim);
+            let recorded = act(subject, facts, &mut |operation| recorder.record(&engine.board, operation));
             returned(recorded).map(|()| "")
         }
         Task::RecordRecovery => {
@@ -164,13 +162,10 @@ fn perform<S: Subject>(
             forget(survivor);
             returned(recorded).and(recovered)
         }
-        Task::DieAt(at, visit) => {
-            let mut victim = subject.attach(facts);
-            match plant::die_at(at, visit, &mut operation(subject, &mut victim, facts)) {
-                Ok(()) => Ok("reached its end"),
-                Err(error) => Err(Finding::other(format!("mprotect: {error}"))),
-            }
-        }
+        Task::DieAt(at, visit) => match act(subject, facts, &mut |operation| plant::die_at(at, visit, operation)) {
+            Ok(_) => Ok("reached its end"),
+            Err(error) => Err(Finding::other(format!("mprotect: {error}"))),
+        },
         Task::Survive => {
             let mut survivor = subject.arrive(facts);
             let met = subject.recover(&mut survivor, facts)?;
@@ -180,9 +175,18 @@ fn perform<S: Subject>(
     }
 }
 
-/// The operation of a subject. One closure, so one place in memory, for both methods.
-fn operation<'s, S: Subject>(subject: &'s S, victim: &mut S::Victim<'s>, facts: &super::Facts) -> impl FnMut() {
-    move || subject.operation(victim, facts)
+/// A victim attaches, and `how` does its operation. One function, in its own frame, so that the victim lies in the same place by both
+/// methods: see [`super::trampoline::call`].
+#[inline(never)]
+fn act<S: Subject>(
+    subject: &S,
+    facts: &super::Facts,
+    how: &mut dyn FnMut(&mut dyn FnMut()) -> io::Result<bool>,
+) -> io::Result<bool> {
+    let mut victim = subject.attach(facts);
+    let returned = how(&mut || subject.operation(&mut victim, facts));
+    forget(victim);
+    returned
 }
 
 fn returned(recorded: io::Result<bool>) -> Result<(), Finding> {

@@ -13,8 +13,8 @@ use std::io;
 static PLANT: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
 /// Runs `operation` in this process, which is a victim's, and dies before the instruction at `at` is executed for the `visit`th
-/// time (from 1). Returns if it never is.
-pub(super) fn die_at(at: u64, visit: u64, operation: &mut dyn FnMut()) -> io::Result<()> {
+/// time (from 1). Returns if it never is: whether the operation did, and did not panic.
+pub(super) fn die_at(at: u64, visit: u64, operation: &mut dyn FnMut()) -> io::Result<bool> {
     make_writable(at, 1)?;
     handle(on_breakpoint as *const () as usize)?;
     // SAFETY: made writable; this thread, the only one, is not executing it, since the operation has not begun.
@@ -25,8 +25,7 @@ pub(super) fn die_at(at: u64, visit: u64, operation: &mut dyn FnMut()) -> io::Re
     // SAFETY: as above. The handler is in place.
     unsafe { (at as *mut u8).write_volatile(BREAKPOINT) };
     // SAFETY: no trap flag.
-    unsafe { run(operation, 0) };
-    Ok(())
+    Ok(unsafe { run(operation, 0) })
 }
 
 /// Counts visits: dies at the last one, and steps over the others. In assembly, so that it executes nothing that the breakpoint

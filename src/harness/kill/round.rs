@@ -113,6 +113,7 @@ impl<'r, S: Subject> Rounds<'r, S> {
         let (crowd, finish) = (self.crowd, self.campaign.survivors == Survivors::Finish);
         self.fill()?;
         self.all_at_work()?;
+        // The instant of the kill, as the seed has it.
         std::thread::sleep(decision.delay(self.spread(began)));
         let since = Instant::now();
         let victims: &[usize] = if self.campaign.control { &[] } else { &decision.victims };
@@ -255,6 +256,7 @@ impl<'r, S: Subject> Rounds<'r, S> {
                     return Err(self.stuck(&text));
                 }
             }
+            // Between two looks: who has done a turn tells nobody, or its peers would run otherwise than without a campaign.
             std::thread::sleep(nap);
             nap = (2 * nap).min(NAP);
         }

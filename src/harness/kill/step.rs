@@ -22,7 +22,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::ptr;
 
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 /// `syscall`, of two bytes.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 /// `int3`.

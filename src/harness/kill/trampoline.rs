@@ -1,5 +1,6 @@
 //! Calls the operation such that its first and its last instruction are known.
 
+use super::step::PAGE;
 use core::arch::naked_asm;
 use core::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,22 +17,28 @@ pub(super) const EFL: usize = libc::REG_EFL as usize;
 /// `popf` sets the trap flag for what follows the next instruction, which is the call: so the first trap comes before the first
 /// instruction of `function`, with the address to return to on top of the stack; and the last one there, after it has returned.
 ///
+/// The stack of `function` begins at a multiple of a page, however deep the caller's is: `memset` and its like take another path for
+/// bytes that end near the end of a page, and a victim that dies is to take the path of the one that was recorded.
+///
 /// # Safety
 /// `function` may be called with `argument`, and does not unwind. With the trap flag, SIGTRAP has a handler, which clears the
 /// flag at the address to return to.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn call(function: extern "C" fn(*mut c_void), argument: *mut c_void, flags: u64) {
     naked_asm!(
-        // One word, so that the stack is aligned for the call.
         "push rbx",
+        "mov rbx, rsp",
+        "and rsp, -{page}",
         "mov rax, rdi",
         "mov rdi, rsi",
         "pushfq",
         "or qword ptr [rsp], rdx",
         "popfq",
         "call rax",
+        "mov rsp, rbx",
         "pop rbx",
         "ret",
+        page = const PAGE,
     )
 }
 

@@ -2,8 +2,12 @@
 
 use super::producer::went_back;
 use super::wait::{Stop, until_moved, until_taken};
+#[cfg(not(model))]
+use super::wait::{side, watcher};
 use super::{Corrupt, PopError, PopTimeoutError, Ring, Role, Step, TryPopError, WaitPeerError, check_indices, parse};
 use crate::owner::Attachment;
+#[cfg(not(model))]
+use crate::ring::bell::{Bell, BellError, BellUseError, Watch};
 use crate::ring::record::{Checksum, GRANULE, SLEEPER};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::atomic::compiler_fence;
@@ -19,27 +23,34 @@ use core::time::Duration;
 /// ```
 #[derive(Debug)]
 pub struct Consumer {
-    ring: Ring,
-    me: Attachment,
-    /// Up to where records were read. Invariant 1: equal to the shared read index between calls; nobody else writes that.
-    head: u64,
-    /// The producer's index as last read. Invariant 2: `head <= tail <= head + capacity`.
-    tail: u64,
+    reader: Reader,
     /// Room for the records of a batch, kept from one to the next. Its content means nothing.
     scratch: Vec<u8>,
 }
 
-/// A record in the ring, validated: its granules lie between the read index and the write index.
-#[derive(Clone, Copy, Debug)]
-struct Found {
-    start: u64,
-    kind: u32,
-    len: u32,
-    end: u64,
+/// Who reads a ring, and does not care whose seat it is: its caller has that.
+#[derive(Debug)]
+pub(in crate::ring) struct Reader {
+    pub(in crate::ring) ring: Ring,
+    pub(in crate::ring) me: Attachment,
+    /// Up to where records were read. Invariant 1: equal to the shared read index between calls; nobody else writes that.
+    pub(in crate::ring) head: u64,
+    /// The producer's index as last read. Invariant 2: `head <= tail <= head + capacity`.
+    pub(in crate::ring) tail: u64,
 }
 
-impl Consumer {
-    pub(super) fn new(ring: Ring, me: Attachment) -> Result<Self, Corrupt> {
+/// A record in the ring, validated: its granules lie between the read index and the write index.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ring) struct Found {
+    pub(in crate::ring) start: u64,
+    pub(in crate::ring) kind: u32,
+    /// Bytes of its stamps and its payload.
+    pub(in crate::ring) len: u32,
+    pub(in crate::ring) end: u64,
+}
+
+impl Reader {
+    pub(in crate::ring) fn new(ring: Ring, me: Attachment) -> Result<Self, Corrupt> {
         // Relaxed: the last consumer's stores are visible since its seat was taken (Acquire, or `dead`).
         let head = ring.control.head.index.load(Relaxed) & !SLEEPER;
         let tail = ring.control.tail.index.load(Acquire) & !SLEEPER;
@@ -54,12 +65,115 @@ impl Consumer {
                 return Err(Corrupt { field: "the index up to which records were read", found: read, expected });
             }
         }
-        // Not before all is checked: dropping a consumer gives the seat up, and so does the caller where there is none.
-        let mut consumer = Self { ring, me, head, tail, scratch: Vec::new() };
+        let mut reader = Self { ring, me, head, tail };
         if read > head {
-            consumer.commit(read);
+            reader.commit(read);
         }
-        Ok(consumer)
+        Ok(reader)
+    }
+
+    /// The record at `position`, or after the padding there.
+    #[inline]
+    pub(in crate::ring) fn find(&mut self, mut position: u64) -> Result<Found, TryPopError> {
+        if !self.me.is_current() {
+            return Err(TryPopError::Forked);
+        }
+        loop {
+            if position == self.tail && !self.refresh()? {
+                return Err(TryPopError::Empty);
+            }
+            // Read once: a peer that breaks the protocol may change it meanwhile.
+            let first = self.ring.granule(position).load();
+            match parse(&self.ring.geometry, position, self.tail, first)? {
+                Step::Padding { end } => position = end,
+                Step::Record { kind, len, end } => return Ok(Found { start: position, kind, len, end }),
+            }
+        }
+    }
+
+    /// Reads the producer's index again; whether it has moved.
+    pub(in crate::ring) fn refresh(&mut self) -> Result<bool, Corrupt> {
+        // Acquire, paired with the producer's Release: the records before it.
+        let tail = self.ring.control.tail.index.load(Acquire) & !SLEEPER;
+        if tail < self.tail {
+            return Err(went_back("the write index", tail, self.tail));
+        }
+        check_indices(&self.ring.geometry, tail, self.head)?;
+        let moved = tail != self.tail;
+        self.tail = tail;
+        Ok(moved)
+    }
+
+    /// Appends the payload of a record, behind granules `stamps` that were read before, to `payload`, and checks its checksum.
+    #[inline]
+    pub(in crate::ring) fn copy<const STAMPS: usize>(
+        &self,
+        found: &Found,
+        stamps: [u64; STAMPS],
+        payload: &mut Vec<u8>,
+    ) -> Result<(), Corrupt> {
+        let from = payload.len();
+        let record = self.ring.record(found.start, found.end - found.start);
+        payload::append(&record[1 + STAMPS..], found.len as usize - STAMPS * GRANULE as usize, payload);
+        let checked = self.check(found, stamps, &payload[from..]);
+        if checked.is_err() {
+            payload.truncate(from);
+        }
+        checked
+    }
+
+    /// Compares the checksum of a record, if it has one, with what its payload gives.
+    #[inline]
+    pub(in crate::ring) fn check<const STAMPS: usize>(
+        &self,
+        found: &Found,
+        stamps: [u64; STAMPS],
+        payload: &[u8],
+    ) -> Result<(), Corrupt> {
+        if !self.ring.geometry.checksum {
+            return Ok(());
+        }
+        let expected = Checksum::of(found.start, crate::ring::record::head(found.len, found.kind), stamps, payload);
+        let stored = self.ring.granule(found.end - GRANULE).load();
+        if stored == expected {
+            return Ok(());
+        }
+        Err(wrong_checksum(found.start, stored, expected))
+    }
+
+    /// Commits everything before `end` as read: one store. In a ring with wipe it is zeroed before the producer may have it.
+    #[inline]
+    pub(in crate::ring) fn commit(&mut self, end: u64) {
+        if self.ring.geometry.wipe {
+            self.commit_and_wipe(end);
+        }
+        self.head = end;
+        // Before the index, as the producer's.
+        self.ring.control.head.beat();
+        // Release: the reads before it, so that the producer does not overwrite what is still read. A swap, so that a sleeper's
+        // bit is seen, however late it was set.
+        let old = self.ring.control.head.index.swap(end, Release);
+        if old & SLEEPER != 0 {
+            // Should this thread die before it wakes the producer, its death does: the producer sleeps on its life word too.
+            wake(Word::Low(&self.ring.control.head.index), ALL);
+        }
+    }
+
+    #[cold]
+    fn commit_and_wipe(&mut self, end: u64) {
+        // Relaxed: for the next consumer, which acquires all that this one did.
+        self.ring.control.head.read.store(end, Relaxed);
+        // Committed before it is zeroed: a death in between must not deliver zeroes. The processor keeps a thread's own stores in
+        // order for who comes after its death; this keeps the compiler from turning them round.
+        compiler_fence(Release);
+        self.ring.wipe(self.head, end);
+    }
+}
+
+impl Consumer {
+    /// After all is checked: dropping a consumer gives the seat up, and so does the caller where there is none.
+    pub(super) fn new(ring: Ring, me: Attachment) -> Result<Self, Corrupt> {
+        Ok(Self { reader: Reader::new(ring, me)?, scratch: Vec::new() })
     }
 
     /// Copies the next record into `payload` (what it held is replaced), commits it as read, and gives its kind.
@@ -68,10 +182,10 @@ impl Consumer {
     /// [`TryPopError`], and the record, if there is one, stays.
     #[inline]
     pub fn try_pop(&mut self, payload: &mut Vec<u8>) -> Result<u32, TryPopError> {
-        let found = self.find(self.head)?;
+        let found = self.reader.find(self.reader.head)?;
         payload.clear();
-        self.copy(&found, payload)?;
-        self.commit(found.end);
+        self.reader.copy(&found, [], payload)?;
+        self.reader.commit(found.end);
         Ok(found.kind)
     }
 
@@ -102,13 +216,19 @@ impl Consumer {
                 Err(TryPopError::Empty) => {}
                 Err(error) => return Err(refused(error)),
             }
-            until_moved(&self.ring, &self.me, &self.ring.control.tail, Role::Producer, self.tail, deadline).map_err(
-                |stop| match stop {
-                    Stop::PeerDied => PopTimeoutError::ProducerDied,
-                    Stop::TimedOut => PopTimeoutError::TimedOut,
-                    Stop::Corrupt(corrupt) => PopTimeoutError::Corrupt(corrupt),
-                },
-            )?;
+            until_moved(
+                &self.reader.ring,
+                &self.reader.me,
+                &self.reader.ring.control.tail,
+                Role::Producer,
+                self.reader.tail,
+                deadline,
+            )
+            .map_err(|stop| match stop {
+                Stop::HolderDied => PopTimeoutError::ProducerDied,
+                Stop::TimedOut => PopTimeoutError::TimedOut,
+                Stop::Corrupt(corrupt) => PopTimeoutError::Corrupt(corrupt),
+            })?;
         }
     }
 
@@ -118,14 +238,14 @@ impl Consumer {
     /// # Errors
     /// [`TryPopError`] if there was not even one.
     pub fn pop_batch(&mut self, max: usize, mut take: impl FnMut(u32, &[u8])) -> Result<usize, TryPopError> {
-        let (mut end, mut count, mut payload) = (self.head, 0, core::mem::take(&mut self.scratch));
+        let (mut end, mut count, mut payload) = (self.reader.head, 0, core::mem::take(&mut self.scratch));
         let stopped = loop {
             if count == max {
                 break None;
             }
             payload.clear();
-            let copied = self.find(end).and_then(|found| {
-                self.copy(&found, &mut payload)?;
+            let copied = self.reader.find(end).and_then(|found| {
+                self.reader.copy(&found, [], &mut payload)?;
                 Ok(found)
             });
             match copied {
@@ -136,13 +256,13 @@ impl Consumer {
                 Err(error) => break Some(error),
             }
         };
-        if !self.ring.geometry.wipe {
+        if !self.reader.ring.geometry.wipe {
             // What is wiped in the ring is not kept here either.
             self.scratch = payload;
         }
         match stopped {
             Some(error) if count == 0 => return Err(error),
-            _ if count > 0 => self.commit(end),
+            _ if count > 0 => self.reader.commit(end),
             _ => {}
         }
         Ok(count)
@@ -153,8 +273,8 @@ impl Consumer {
     /// # Errors
     /// [`TryPopError`].
     pub fn peek(&mut self) -> Result<Peek<'_>, TryPopError> {
-        let found = self.find(self.head)?;
-        Ok(Peek { consumer: self, found })
+        let found = self.reader.find(self.reader.head)?;
+        Ok(Peek { reader: &mut self.reader, found })
     }
 
     /// Commits all records that are there as read, without reading them; says how many bytes of the ring they took. In a ring
@@ -163,25 +283,25 @@ impl Consumer {
     /// # Errors
     /// [`TryPopError`], but never that it is empty.
     pub fn discard(&mut self) -> Result<u64, TryPopError> {
-        if !self.me.is_current() {
+        if !self.reader.me.is_current() {
             return Err(TryPopError::Forked);
         }
-        self.refresh()?;
-        let dropped = self.tail - self.head;
+        self.reader.refresh()?;
+        let dropped = self.reader.tail - self.reader.head;
         if dropped > 0 {
-            self.commit(self.tail);
+            self.reader.commit(self.reader.tail);
         }
         Ok(dropped)
     }
 
     /// Tells monitors that this side is alive though there is nothing to read.
     pub fn beat(&mut self) {
-        self.ring.control.head.beat();
+        self.reader.ring.control.head.beat();
     }
 
     /// How often this seat was taken over from the dead.
     pub fn generation(&self) -> u64 {
-        self.ring.seat(Role::Consumer).generation()
+        self.reader.ring.seat(Role::Consumer).generation()
     }
 
     /// Sleeps until somebody alive has the producer's seat, for up to `timeout` if there is one.
@@ -189,101 +309,50 @@ impl Consumer {
     /// # Errors
     /// [`WaitPeerError`].
     pub fn wait_producer(&self, timeout: Option<Duration>) -> Result<(), WaitPeerError> {
-        if !self.me.is_current() {
+        if !self.reader.me.is_current() {
             return Err(WaitPeerError::Forked);
         }
         let deadline = timeout.and_then(|timeout| time::now().checked_add(timeout));
-        until_taken(&self.ring, &self.me, Role::Producer, deadline)
+        until_taken(&self.reader.ring, &self.reader.me, Role::Producer, deadline)
+    }
+
+    /// A bell for this side, silent until it is armed.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    pub fn bell(&self) -> Result<Bell, BellError> {
+        if !self.reader.me.is_current() {
+            return Err(BellError::Forked);
+        }
+        Bell::new(
+            &self.reader.ring.table,
+            side(&self.reader.ring, Role::Producer),
+            watcher(&self.reader.ring, Role::Producer),
+        )
+    }
+
+    /// Arms a bell of this ring: it rings once there is more than this side has seen, at once if there is already, or the producer dies.
+    /// To be called after this side was told that the ring is empty.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.reader.ring, Role::Producer), Watch::Moved(self.reader.tail))
+    }
+
+    /// Arms a bell of this ring: it rings once somebody alive has the producer's seat.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm_for_producer(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.reader.ring, Role::Producer), Watch::Taken)
     }
 
     /// Gives the seat up, as dropping does.
     pub fn close(self) {}
-
-    /// The record at `position`, or after the padding there.
-    #[inline]
-    fn find(&mut self, mut position: u64) -> Result<Found, TryPopError> {
-        if !self.me.is_current() {
-            return Err(TryPopError::Forked);
-        }
-        loop {
-            if position == self.tail && !self.refresh()? {
-                return Err(TryPopError::Empty);
-            }
-            // Read once: a peer that breaks the protocol may change it meanwhile.
-            let first = self.ring.granule(position).load();
-            match parse(&self.ring.geometry, position, self.tail, first)? {
-                Step::Padding { end } => position = end,
-                Step::Record { kind, len, end } => return Ok(Found { start: position, kind, len, end }),
-            }
-        }
-    }
-
-    /// Reads the producer's index again; whether it has moved.
-    fn refresh(&mut self) -> Result<bool, Corrupt> {
-        // Acquire, paired with the producer's Release: the records before it.
-        let tail = self.ring.control.tail.index.load(Acquire) & !SLEEPER;
-        if tail < self.tail {
-            return Err(went_back("the write index", tail, self.tail));
-        }
-        check_indices(&self.ring.geometry, tail, self.head)?;
-        let moved = tail != self.tail;
-        self.tail = tail;
-        Ok(moved)
-    }
-
-    /// Appends the payload of a record to `payload`, and checks its checksum.
-    #[inline]
-    fn copy(&self, found: &Found, payload: &mut Vec<u8>) -> Result<(), Corrupt> {
-        let from = payload.len();
-        payload::append(&self.ring.record(found.start, found.end - found.start)[1..], found.len as usize, payload);
-        let checked = self.check(found, &payload[from..]);
-        if checked.is_err() {
-            payload.truncate(from);
-        }
-        checked
-    }
-
-    /// Compares the checksum of a record, if it has one, with what its payload gives.
-    #[inline]
-    fn check(&self, found: &Found, payload: &[u8]) -> Result<(), Corrupt> {
-        if !self.ring.geometry.checksum {
-            return Ok(());
-        }
-        let expected = Checksum::of(found.start, crate::ring::record::head(found.len, found.kind), payload);
-        let stored = self.ring.granule(found.end - GRANULE).load();
-        if stored == expected {
-            return Ok(());
-        }
-        Err(wrong_checksum(found.start, stored, expected))
-    }
-
-    /// Commits everything before `end` as read: one store. In a ring with wipe it is zeroed before the producer may have it.
-    #[inline]
-    fn commit(&mut self, end: u64) {
-        if self.ring.geometry.wipe {
-            self.commit_and_wipe(end);
-        }
-        self.head = end;
-        // Before the index, as the producer's.
-        self.ring.control.head.beat();
-        // Release: the reads before it, so that the producer does not overwrite what is still read. A swap, so that a sleeper's
-        // bit is seen, however late it was set.
-        let old = self.ring.control.head.index.swap(end, Release);
-        if old & SLEEPER != 0 {
-            // Should this thread die before it wakes the producer, its death does: the producer sleeps on its life word too.
-            wake(Word::Low(&self.ring.control.head.index), ALL);
-        }
-    }
-
-    #[cold]
-    fn commit_and_wipe(&mut self, end: u64) {
-        // Relaxed: for the next consumer, which acquires all that this one did.
-        self.ring.control.head.read.store(end, Relaxed);
-        // Committed before it is zeroed: a death in between must not deliver zeroes. The processor keeps a thread's own stores in
-        // order for who comes after its death; this keeps the compiler from turning them round.
-        compiler_fence(Release);
-        self.ring.wipe(self.head, end);
-    }
 }
 
 #[cold]
@@ -296,7 +365,7 @@ fn wrong_checksum(position: u64, stored: u64, expected: u64) -> Corrupt {
 }
 
 #[cold]
-fn refused(error: TryPopError) -> PopTimeoutError {
+pub(in crate::ring) fn refused(error: TryPopError) -> PopTimeoutError {
     match error {
         TryPopError::Empty => unreachable!("an empty ring is waited for"),
         TryPopError::Lapped { lost } => PopTimeoutError::Lapped { lost },
@@ -307,17 +376,18 @@ fn refused(error: TryPopError) -> PopTimeoutError {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        if thread::dying() || !self.me.is_current() {
+        if thread::dying() || !self.reader.me.is_current() {
             return;
         }
-        self.ring.seat(Role::Consumer).give_up(&self.me, &self.ring.control.gate);
+        let ring = &self.reader.ring;
+        ring.seat(Role::Consumer).give_up(&self.reader.me, ring.gate(Role::Consumer));
     }
 }
 
 /// The next record, still in the ring.
 #[derive(Debug)]
 pub struct Peek<'c> {
-    consumer: &'c mut Consumer,
+    reader: &'c mut Reader,
     found: Found,
 }
 
@@ -339,7 +409,7 @@ impl Peek<'_> {
     /// [`Corrupt`], if the checksum is wrong; `payload` is empty then.
     pub fn copy_to(&self, payload: &mut Vec<u8>) -> Result<(), Corrupt> {
         payload.clear();
-        self.consumer.copy(&self.found, payload)
+        self.reader.copy(&self.found, [], payload)
     }
 
     /// Its payload, in place, after a look at its checksum.
@@ -352,17 +422,19 @@ impl Peek<'_> {
     /// committed as read. See `docs/trust.md`.
     #[cfg(not(model))]
     pub unsafe fn as_bytes(&self) -> Result<&[u8], Corrupt> {
-        let ring = &self.consumer.ring;
+        let ring = &self.reader.ring;
         // SAFETY: `find` saw that the record lies within the ring, and by the caller's promise nobody writes it.
         let bytes = unsafe {
             crate::sync::cell::bytes(&ring.record(self.found.start, self.found.end - self.found.start)[1..], self.len())
         };
-        self.consumer.check(&self.found, bytes)?;
+        self.reader.check(&self.found, [], bytes)?;
         Ok(bytes)
     }
 
-    /// Commits it as read.
+    /// Commits it as read. In a child that was forked since it does nothing: the record is its parent's to consume.
     pub fn consume(self) {
-        self.consumer.commit(self.found.end);
+        if self.reader.me.is_current() {
+            self.reader.commit(self.found.end);
+        }
     }
 }

@@ -132,44 +132,81 @@ pub enum ChecksumState {
 pub(crate) fn ring(look: &mut Look<'_>, layout: &Layout, each: &mut dyn FnMut(&RecordReport)) -> Option<RingReport> {
     let body = layout.body_offset();
     let [capacity, flags] = look.words(body + offset_of!(Control, config) as u64)?;
-    let [head_word, consumer_beat] = look.words(body + offset_of!(Control, head) as u64)?;
-    let read_ahead = look.word(body + offset_of!(Control, head.0.read) as u64)?;
-    let [tail_word, producer_beat] = look.words(body + offset_of!(Control, tail) as u64)?;
-    let later_head = look.word(body + offset_of!(Control, head) as u64)? & !SLEEPER;
-    let (tail, head) = (tail_word & !SLEEPER, head_word & !SLEEPER);
+    let geometry = geometry(look, layout, capacity, flags);
     let gate = look.word(body + offset_of!(Control, gate) as u64)?;
     if gate != 0 {
         look.problem("ring.gate", Word(gate), "0, always");
     }
-
-    let geometry = geometry(look, layout, capacity, flags);
-    let mut used = None;
-    let mut records = None;
-    if let Some(geometry) = geometry {
-        let start = indices(look, &geometry, Indices { tail, head, later_head, read_ahead });
-        used = start.as_ref().map(|_| tail - later_head.clamp(head, tail));
-        records = start.map(|Start { position, wiping }| {
-            Walk { look, geometry, wiping, body, tail, window: Vec::new(), from: 0, consumed: 0 }.all(position, each)
-        });
-    }
-    let seat =
-        |look: &mut Look<'_>, name, at, heartbeat, sleeps| seat(look, layout, name, body + at, heartbeat, sleeps);
-    let producer_at = offset_of!(Control, producer) as u64;
-    let consumer_at = offset_of!(Control, consumer) as u64;
+    let place = Place { name: "ring", of: "", words: body, records: body + RECORDS as u64, stamps: 0 };
+    let found = lane(look, layout, &place, geometry, each)?;
+    let consumer_at = body + offset_of!(Control, consumer) as u64;
+    let consumer = seat(look, layout, "ring.consumer.right", consumer_at, found.consumer_beat, found.consumer_sleeps)?;
     Some(RingReport {
         capacity,
         flags: Word(flags),
         checksum: flags & CHECKSUM != 0,
         wipe: flags & WIPE != 0,
-        write_index: tail,
-        read_index: if used.is_some() { later_head.clamp(head, tail) } else { head },
-        used,
-        fill_percent: used.map(|used| used as f64 * 100.0 / capacity as f64),
-        // A side's bit stands in the index that the other one moves.
-        producer: seat(look, "ring.producer.right", producer_at, producer_beat, head_word & SLEEPER != 0)?,
-        consumer: seat(look, "ring.consumer.right", consumer_at, consumer_beat, tail_word & SLEEPER != 0)?,
-        records,
+        write_index: found.write_index,
+        read_index: found.read_index,
+        used: found.used,
+        fill_percent: found.used.map(|used| used as f64 * 100.0 / capacity as f64),
+        producer: found.producer,
+        consumer,
+        records: found.records,
     })
+}
+
+/// Where the words and the records of a ring lie, and what they are called.
+pub(in crate::ring) struct Place<'n> {
+    pub(in crate::ring) name: &'n str,
+    /// Before the names of its records.
+    pub(in crate::ring) of: &'n str,
+    pub(in crate::ring) words: u64,
+    pub(in crate::ring) records: u64,
+    /// Bytes that each record has before its payload.
+    pub(in crate::ring) stamps: u32,
+}
+
+/// A ring but for its consumer's seat and its settings.
+pub(in crate::ring) struct Lane {
+    pub(in crate::ring) write_index: u64,
+    pub(in crate::ring) read_index: u64,
+    pub(in crate::ring) used: Option<u64>,
+    pub(in crate::ring) producer: SeatReport,
+    pub(in crate::ring) consumer_beat: u64,
+    pub(in crate::ring) consumer_sleeps: bool,
+    pub(in crate::ring) records: Option<RecordsReport>,
+}
+
+pub(in crate::ring) fn lane(
+    look: &mut Look<'_>,
+    layout: &Layout,
+    place: &Place<'_>,
+    geometry: Option<Geometry>,
+    each: &mut dyn FnMut(&RecordReport),
+) -> Option<Lane> {
+    let Place { name, words, .. } = *place;
+    let [head_word, consumer_beat] = look.words(words + offset_of!(Control, head) as u64)?;
+    let read_ahead = look.word(words + offset_of!(Control, head.0.read) as u64)?;
+    let [tail_word, producer_beat] = look.words(words + offset_of!(Control, tail) as u64)?;
+    let later_head = look.word(words + offset_of!(Control, head) as u64)? & !SLEEPER;
+    let (tail, head) = (tail_word & !SLEEPER, head_word & !SLEEPER);
+    let mut used = None;
+    let mut records = None;
+    if let Some(geometry) = geometry {
+        let start = indices(look, name, &geometry, Indices { tail, head, later_head, read_ahead });
+        used = start.as_ref().map(|_| tail - later_head.clamp(head, tail));
+        records = start.map(|Start { position, wiping }| {
+            Walk { look, geometry, wiping, place, tail, window: Vec::new(), from: 0, consumed: 0 }.all(position, each)
+        });
+    }
+    let right = format!("{name}.producer.right");
+    // A side's bit stands in the index that the other one moves.
+    let sleeps = head_word & SLEEPER != 0;
+    let producer = seat(look, layout, &right, words + offset_of!(Control, producer) as u64, producer_beat, sleeps)?;
+    let read_index = if used.is_some() { later_head.clamp(head, tail) } else { head };
+    let consumer_sleeps = tail_word & SLEEPER != 0;
+    Some(Lane { write_index: tail, read_index, used, producer, consumer_beat, consumer_sleeps, records })
 }
 
 fn geometry(look: &mut Look<'_>, layout: &Layout, capacity: u64, flags: u64) -> Option<Geometry> {
@@ -206,14 +243,14 @@ struct Start {
 }
 
 /// Where the records begin, if the indices make sense.
-fn indices(look: &mut Look<'_>, geometry: &Geometry, indices: Indices) -> Option<Start> {
+fn indices(look: &mut Look<'_>, name: &str, geometry: &Geometry, indices: Indices) -> Option<Start> {
     let Indices { tail, head, later_head, read_ahead } = indices;
     let mut sound = true;
-    for (field, found) in [("ring.write_index", tail), ("ring.read_index", head), ("ring.read_index", later_head)] {
-        if let Err(corrupt) = check_index(field, found)
+    for (field, found) in [("write_index", tail), ("read_index", head), ("read_index", later_head)] {
+        if let Err(corrupt) = check_index("an index", found)
             && sound
         {
-            look.problem(field, both(found), corrupt.expected);
+            look.problem(format_args!("{name}.{field}"), both(found), corrupt.expected);
             sound = false;
         }
     }
@@ -223,7 +260,7 @@ fn indices(look: &mut Look<'_>, geometry: &Geometry, indices: Indices) -> Option
     // The tail was read between the two heads: it is not before the first, nor more than the capacity after the second.
     if tail < head || tail > later_head.max(head) + geometry.capacity {
         let expected = format!("between the read index {head} and {} bytes after it", geometry.capacity);
-        look.problem("ring.write_index", both(tail), expected);
+        look.problem(format_args!("{name}.write_index"), both(tail), expected);
         return None;
     }
     let position = later_head.clamp(head, tail);
@@ -236,7 +273,7 @@ fn indices(look: &mut Look<'_>, geometry: &Geometry, indices: Indices) -> Option
         Err(corrupt) => {
             let before = format!("at most the write index {tail}");
             look.problem(
-                "ring.read_ahead",
+                format_args!("{name}.read_ahead"),
                 both(read_ahead),
                 if read_ahead > tail { before } else { corrupt.expected },
             );
@@ -255,7 +292,7 @@ struct Walk<'l, 'i> {
     look: &'l mut Look<'i>,
     geometry: Geometry,
     wiping: bool,
-    body: u64,
+    place: &'l Place<'l>,
     tail: u64,
     /// Bytes of the ring from `from` on.
     window: Vec<u8>,
@@ -284,7 +321,8 @@ impl Walk<'_, '_> {
             let record = match found {
                 Ok(record) => record,
                 Err(problem) => {
-                    self.look.problem(format_args!("record[{position}].length"), both(problem.found), problem.expected);
+                    let field = format_args!("{}record[{position}].length", self.place.of);
+                    self.look.problem(field, both(problem.found), problem.expected);
                     return report;
                 }
             };
@@ -297,7 +335,8 @@ impl Walk<'_, '_> {
             report.checksums_wrong += u64::from(record.checksum == ChecksumState::Wrong);
             if record.checksum == ChecksumState::Wrong && report.checksums_wrong <= MOST_TOLD {
                 let expected = "the CRC-32 of position, length, kind and payload";
-                self.look.problem(format_args!("record[{position}].checksum"), "a wrong one", expected);
+                let field = format_args!("{}record[{position}].checksum", self.place.of);
+                self.look.problem(field, "a wrong one", expected);
             }
             each(&record);
             position += record.size;
@@ -311,7 +350,7 @@ impl Walk<'_, '_> {
         let first = self.granule(position)?;
         let found = |size, kind, length, checksum, padding| RecordReport {
             position,
-            offset: self.body + RECORDS as u64 + self.geometry.offset(position),
+            offset: self.place.records + self.geometry.offset(position),
             size,
             padding,
             kind,
@@ -321,11 +360,15 @@ impl Walk<'_, '_> {
         match parse(&self.geometry, position, self.tail, first) {
             Err(corrupt) => Some(Err(corrupt)),
             Ok(Step::Padding { end }) => Some(Ok(found(end - position, 0, 0, ChecksumState::None, true))),
+            Ok(Step::Record { len, .. }) if len < self.place.stamps => {
+                let expected = format!("at least {}, for the number of its arrival", self.place.stamps);
+                Some(Err(super::Corrupt { field: "the length of a record", found: len.into(), expected }))
+            }
             Ok(Step::Record { kind, len, end }) if !self.geometry.checksum => {
-                Some(Ok(found(end - position, kind, len, ChecksumState::None, false)))
+                Some(Ok(found(end - position, kind, len - self.place.stamps, ChecksumState::None, false)))
             }
             Ok(Step::Record { kind, len, end }) => {
-                let mut found = found(end - position, kind, len, ChecksumState::Wrong, false);
+                let mut found = found(end - position, kind, len - self.place.stamps, ChecksumState::Wrong, false);
                 if self.checksum(position, len, kind)? == self.granule(end - GRANULE)? {
                     found.checksum = ChecksumState::Ok;
                 }
@@ -359,7 +402,7 @@ impl Walk<'_, '_> {
             let len = WINDOW.min(self.geometry.before_end(position)).min(self.tail - position);
             self.window.clear();
             self.window.resize(len as usize, 0);
-            let at = self.body + RECORDS as u64 + self.geometry.offset(position);
+            let at = self.place.records + self.geometry.offset(position);
             self.look.bytes(at, &mut self.window)?;
             self.from = position;
             // After the bytes: a place that is not given up now was not when they were read.
@@ -369,15 +412,22 @@ impl Walk<'_, '_> {
     }
 
     fn read_index(&self) -> Option<u64> {
-        let head = self.look.word(self.body + offset_of!(Control, head) as u64)? & !SLEEPER;
+        let head = self.look.word(self.place.words + offset_of!(Control, head) as u64)? & !SLEEPER;
         if !self.wiping {
             return Some(head);
         }
-        Some(head.max(self.look.word(self.body + offset_of!(Control, head.0.read) as u64)?))
+        Some(head.max(self.look.word(self.place.words + offset_of!(Control, head.0.read) as u64)?))
     }
 }
 
-fn seat(look: &mut Look<'_>, layout: &Layout, name: &str, at: u64, heartbeat: u64, sleeps: bool) -> Option<SeatReport> {
+pub(crate) fn seat(
+    look: &mut Look<'_>,
+    layout: &Layout,
+    name: &str,
+    at: u64,
+    heartbeat: u64,
+    sleeps: bool,
+) -> Option<SeatReport> {
     let [word, wide] = look.words(at)?;
     let right = Right(word);
     let (state, holder) = match right.state() {

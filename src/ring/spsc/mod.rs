@@ -36,12 +36,12 @@
 
 mod consumer;
 mod producer;
-mod wait;
+pub(in crate::ring) mod wait;
 
 #[cfg(not(model))]
 pub(crate) mod image;
 #[cfg(not(model))]
-mod shared;
+pub(in crate::ring) mod shared;
 
 #[cfg(not(model))]
 pub use super::RingError;
@@ -50,6 +50,8 @@ pub use super::{
     TryPushError, WaitPeerError,
 };
 pub use consumer::{Consumer, Peek};
+pub(in crate::ring) use consumer::{Found, Reader, refused as pop_refused};
+pub(in crate::ring) use producer::refused as push_refused;
 pub use producer::{Producer, Reservation};
 
 use super::{Statistics, Unit};
@@ -99,7 +101,7 @@ impl Config {
 #[cfg_attr(not(model), repr(C))]
 pub(crate) struct Side {
     /// A position, and [`SLEEPER`].
-    index: AtomicU64,
+    pub(in crate::ring) index: AtomicU64,
     /// Counts the operations of that side, over all its generations. Relaxed: for people and monitors.
     heartbeat: AtomicU64,
     /// The consumer's, in a ring with wipe: up to where records are committed as read; what lies between the index and this is
@@ -115,7 +117,7 @@ impl Side {
 
     /// One more operation. A plain load and store: only the side itself writes it.
     #[inline]
-    fn beat(&self) {
+    pub(in crate::ring) fn beat(&self) {
         self.heartbeat.store(self.heartbeat.load(Relaxed).wrapping_add(1), Relaxed);
     }
 }
@@ -127,8 +129,8 @@ pub(crate) struct Control {
     /// Capacity in bytes, and flags. Read once, when the ring is opened.
     #[cfg_attr(model, allow(dead_code, reason = "a model's ring is not opened"))]
     config: Line<[AtomicU64; 2]>,
-    tail: Line<Side>,
-    head: Line<Side>,
+    pub(in crate::ring) tail: Line<Side>,
+    pub(in crate::ring) head: Line<Side>,
     producer: Line<SeatWords>,
     consumer: Line<SeatWords>,
     gate: Line<AtomicU64>,
@@ -136,7 +138,7 @@ pub(crate) struct Control {
 
 impl Control {
     #[cfg(model)]
-    fn new() -> Self {
+    pub(in crate::ring) fn new() -> Self {
         Self {
             config: Line([AtomicU64::new(0), AtomicU64::new(0)]),
             tail: Line(Side::new()),
@@ -168,11 +170,23 @@ impl Control {
 pub struct Ring {
     pub(crate) table: Table,
     pub(crate) control: Shared<Control>,
+    /// The consumer's seat: this ring's own, or, of a lane, that of all lanes.
+    consumer: Shared<SeatWords>,
+    gates: Gates,
     /// Invariant 1: `geometry.capacity / 8` granules.
     pub(crate) granules: Shared<[Granule]>,
     pub(crate) geometry: Geometry,
     #[cfg(not(model))]
     pub(crate) segment: crate::segment::Segment,
+}
+
+/// Always-0 words where changes of seats are announced: who changes one has its gate pending.
+#[derive(Clone, Debug)]
+pub(in crate::ring) struct Gates {
+    /// For those who wait for a producer.
+    pub(in crate::ring) producer: Shared<AtomicU64>,
+    /// For those who wait for a consumer.
+    pub(in crate::ring) consumer: Shared<AtomicU64>,
 }
 
 /// What a ring looks like from outside. The indices belong together; all else was read at moments of its own.
@@ -212,12 +226,22 @@ impl Ring {
     pub fn private(config: &Config, slots: usize) -> Self {
         let geometry =
             Geometry::new(config.capacity as u64, config.checksum, config.wipe).expect("an allowed capacity");
-        Self {
-            table: Table::private(slots),
-            control: Shared::new(Control::new()),
-            granules: Shared::from_vec((0..geometry.capacity / GRANULE).map(|_| Granule::new(0)).collect()),
-            geometry,
-        }
+        let control = Shared::new(Control::new());
+        let (consumer, gates) = own_seat(&control);
+        Self::private_lane(Table::private(slots), control, consumer, gates, geometry)
+    }
+
+    /// The same of words that are there.
+    #[cfg(model)]
+    pub(in crate::ring) fn private_lane(
+        table: Table,
+        control: Shared<Control>,
+        consumer: Shared<SeatWords>,
+        gates: Gates,
+        geometry: Geometry,
+    ) -> Self {
+        let granules = Shared::from_vec((0..geometry.capacity / GRANULE).map(|_| Granule::new(0)).collect());
+        Self { table, control, consumer, gates, granules, geometry }
     }
 
     /// Makes the calling thread a participant of the ring's segment. To be done once a thread.
@@ -248,7 +272,7 @@ impl Ring {
         self.finish_open(me, Role::Consumer, from_the_dead, opened)
     }
 
-    fn take_seat(&self, me: &Attachment, role: Role) -> Result<bool, SeatError> {
+    pub(in crate::ring) fn take_seat(&self, me: &Attachment, role: Role) -> Result<bool, SeatError> {
         if !me.is_current() {
             return Err(SeatError::Forked);
         }
@@ -256,21 +280,17 @@ impl Ring {
             return Err(SeatError::WrongSegment);
         }
         let seat = self.seat(role);
-        match seat.take(me, &self.control.gate) {
+        match seat.take(me, self.gate(role)) {
             Ok(taken) => Ok(taken.from_the_dead),
             Err(SeatState::Alive(holder)) => Err(SeatError::Busy { slot: holder.slot, generation: seat.generation() }),
-            Err(SeatState::Corrupt(found)) => Err(SeatError::Corrupt(Corrupt {
-                field: "a seat's right",
-                found,
-                expected: "a slot of the participants' table, or vacant".into(),
-            })),
+            Err(SeatState::Corrupt(found)) => Err(SeatError::Corrupt(corrupt_seat(found))),
             Err(SeatState::Vacant | SeatState::Dead(_)) => unreachable!("such a seat is taken"),
         }
     }
 
     /// The repair: a record counts only once the index has passed it, so all there is to do is to see that the indices make
     /// sense. Then the seat is marked consistent.
-    fn finish_open<H>(
+    pub(in crate::ring) fn finish_open<H>(
         &self,
         me: &Attachment,
         role: Role,
@@ -280,11 +300,11 @@ impl Ring {
         let seat = self.seat(role);
         match opened {
             Ok(opened) => {
-                seat.repaired(me, &self.control.gate);
+                seat.repaired(me, self.gate(role));
                 Ok(if from_the_dead { Opened::OwnerDied(opened) } else { Opened::Clean(opened) })
             }
             Err(corrupt) => {
-                seat.give_up(me, &self.control.gate);
+                seat.give_up(me, self.gate(role));
                 Err(SeatError::Corrupt(corrupt))
             }
         }
@@ -293,7 +313,15 @@ impl Ring {
     pub(crate) fn seat(&self, role: Role) -> &SeatWords {
         match role {
             Role::Producer => &self.control.producer,
-            Role::Consumer => &self.control.consumer,
+            Role::Consumer => &self.consumer,
+        }
+    }
+
+    /// Where changes of that seat are announced.
+    pub(in crate::ring) fn gate(&self, role: Role) -> &AtomicU64 {
+        match role {
+            Role::Producer => &self.gates.producer,
+            Role::Consumer => &self.gates.consumer,
         }
     }
 
@@ -369,6 +397,17 @@ impl Ring {
 }
 
 crate::ring::interface!(Ring, Producer, Reservation, Consumer);
+
+/// The seat and the gate that a ring of its own has for its consumer.
+fn own_seat(control: &Shared<Control>) -> (Shared<SeatWords>, Gates) {
+    let gate = control.project(|control| &*control.gate);
+    (control.project(|control| &*control.consumer), Gates { producer: gate.clone(), consumer: gate })
+}
+
+#[cold]
+pub(in crate::ring) fn corrupt_seat(found: u64) -> Corrupt {
+    Corrupt { field: "a seat's right", found, expected: "a slot of the participants' table, or vacant".into() }
+}
 
 /// No ring gets so far in centuries; so position arithmetic cannot overflow.
 const FARTHEST: u64 = 1 << 62;

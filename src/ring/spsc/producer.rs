@@ -1,8 +1,12 @@
 //! The producer's side.
 
 use super::wait::{Stop, until_moved, until_taken};
+#[cfg(not(model))]
+use super::wait::{side, watcher};
 use super::{Corrupt, PushError, PushTimeoutError, Ring, Role, TryPushError, WaitPeerError, check_indices};
 use crate::owner::Attachment;
+#[cfg(not(model))]
+use crate::ring::bell::{Bell, BellError, BellUseError, Watch};
 use crate::ring::record::{Checksum, GRANULE, PADDING, SLEEPER, head};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::futex::{ALL, Word, wake};
@@ -17,16 +21,16 @@ use core::time::Duration;
 /// ```
 #[derive(Debug)]
 pub struct Producer {
-    ring: Ring,
-    me: Attachment,
+    pub(in crate::ring) ring: Ring,
+    pub(in crate::ring) me: Attachment,
     /// Where the next record goes. Invariant 1: equal to the shared write index between calls; nobody else writes that.
-    tail: u64,
+    pub(in crate::ring) tail: u64,
     /// The consumer's index as last read. Invariant 2: `head <= tail <= head + capacity`.
     head: u64,
 }
 
 /// Room for a record, from where it will start.
-struct Room {
+pub(in crate::ring) struct Room {
     /// Where the record starts, after any padding.
     start: u64,
     /// Bytes that it takes.
@@ -34,7 +38,7 @@ struct Room {
 }
 
 impl Producer {
-    pub(super) fn new(ring: Ring, me: Attachment) -> Result<Self, Corrupt> {
+    pub(in crate::ring) fn new(ring: Ring, me: Attachment) -> Result<Self, Corrupt> {
         // Relaxed: the last producer's stores are visible since its seat was taken (Acquire, or `dead`).
         let tail = ring.control.tail.index.load(Relaxed) & !SLEEPER;
         let head = ring.control.head.index.load(Acquire) & !SLEEPER;
@@ -84,14 +88,19 @@ impl Producer {
                 Err(TryPushError::Full) => {}
                 Err(error) => return Err(refused(error)),
             }
-            until_moved(&self.ring, &self.me, &self.ring.control.head, Role::Consumer, self.head, deadline).map_err(
-                |stop| match stop {
-                    Stop::PeerDied => PushTimeoutError::ConsumerDied,
-                    Stop::TimedOut => PushTimeoutError::TimedOut,
-                    Stop::Corrupt(corrupt) => PushTimeoutError::Corrupt(corrupt),
-                },
-            )?;
+            self.until_room(deadline)?;
         }
+    }
+
+    /// The ring is full: sleeps until something was read.
+    pub(in crate::ring) fn until_room(&self, deadline: Option<Duration>) -> Result<(), PushTimeoutError> {
+        until_moved(&self.ring, &self.me, &self.ring.control.head, Role::Consumer, self.head, deadline).map_err(
+            |stop| match stop {
+                Stop::HolderDied => PushTimeoutError::ConsumerDied,
+                Stop::TimedOut => PushTimeoutError::TimedOut,
+                Stop::Corrupt(corrupt) => PushTimeoutError::Corrupt(corrupt),
+            },
+        )
     }
 
     /// Appends as many of `records` as there is room for, and publishes them together: all of them or, after a death, none.
@@ -151,12 +160,43 @@ impl Producer {
         until_taken(&self.ring, &self.me, Role::Consumer, deadline)
     }
 
+    /// A bell for this side, silent until it is armed.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    pub fn bell(&self) -> Result<Bell, BellError> {
+        if !self.me.is_current() {
+            return Err(BellError::Forked);
+        }
+        Bell::new(&self.ring.table, side(&self.ring, Role::Consumer), watcher(&self.ring, Role::Consumer))
+    }
+
+    /// Arms a bell of this ring: it rings once there is more than this side has seen, at once if there is already, or the consumer dies.
+    /// To be called after this side was told that it is full.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, Role::Consumer), Watch::Moved(self.head))
+    }
+
+    /// Arms a bell of this ring: it rings once somebody alive has the consumer's seat.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm_for_consumer(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, Role::Consumer), Watch::Taken)
+    }
+
     /// Gives the seat up, as dropping does.
     pub fn close(self) {}
 
     /// Finds room for a record after `end`, and pads up to its start if it would not fit before the end of the ring.
     #[inline]
-    fn room(&mut self, end: u64, len: usize) -> Result<Room, TryPushError> {
+    pub(in crate::ring) fn room(&mut self, end: u64, len: usize) -> Result<Room, TryPushError> {
         if !self.me.is_current() {
             return Err(TryPushError::Forked);
         }
@@ -189,14 +229,29 @@ impl Producer {
     #[inline]
     fn write(&mut self, end: u64, kind: u32, payload: &[u8]) -> Result<u64, TryPushError> {
         let room = self.room(end, payload.len())?;
+        Ok(self.fill(&room, kind, [], payload))
+    }
+
+    /// Writes a record, of granules `stamps` and then `payload`, where there is room for both; where it ends.
+    #[inline]
+    pub(in crate::ring) fn fill<const STAMPS: usize>(
+        &mut self,
+        room: &Room,
+        kind: u32,
+        stamps: [u64; STAMPS],
+        payload: &[u8],
+    ) -> u64 {
         let record = self.ring.record(room.start, room.size);
-        let first = head(payload.len() as u32, kind);
+        let first = head((STAMPS as u64 * GRANULE) as u32 + payload.len() as u32, kind);
         record[0].store(first);
-        payload::write(&record[1..], payload);
-        if self.ring.geometry.checksum {
-            record[record.len() - 1].store(Checksum::of(room.start, first, payload));
+        for (place, stamp) in record[1..].iter().zip(stamps) {
+            place.store(stamp);
         }
-        Ok(room.start + room.size)
+        payload::write(&record[1 + STAMPS..], payload);
+        if self.ring.geometry.checksum {
+            record[record.len() - 1].store(Checksum::of(room.start, first, stamps, payload));
+        }
+        room.start + room.size
     }
 
     /// Commits everything before `end`: one store.
@@ -215,7 +270,7 @@ impl Producer {
 }
 
 #[cold]
-fn refused(error: TryPushError) -> PushTimeoutError {
+pub(in crate::ring) fn refused(error: TryPushError) -> PushTimeoutError {
     match error {
         TryPushError::Full => unreachable!("a full ring is waited for"),
         TryPushError::TooLarge { len, max } => PushTimeoutError::TooLarge { len, max },
@@ -235,7 +290,7 @@ impl Drop for Producer {
         if thread::dying() || !self.me.is_current() {
             return;
         }
-        self.ring.seat(Role::Producer).give_up(&self.me, &self.ring.control.gate);
+        self.ring.seat(Role::Producer).give_up(&self.me, self.ring.gate(Role::Producer));
     }
 }
 
@@ -304,6 +359,13 @@ impl Reservation<'_> {
         if !self.producer.me.is_current() {
             return Err(TryPushError::Forked);
         }
+        let end = self.seal();
+        self.producer.publish(end);
+        Ok(())
+    }
+
+    /// Writes what is left to write of the record; where it ends. From here on it is the caller's to publish it.
+    pub(in crate::ring) fn seal(&mut self) -> u64 {
         let ring = &self.producer.ring;
         let first = head(self.len as u32, self.kind);
         ring.granule(self.room.start).store(first);
@@ -318,11 +380,15 @@ impl Reservation<'_> {
             ring.granule(self.room.start + GRANULE * (1 + granules)).store(checksum.finish());
         }
         self.committed = true;
-        self.producer.publish(self.room.start + self.room.size);
-        Ok(())
+        self.room.start + self.room.size
     }
 
-    fn payload_granule(&self, index: u64) -> &crate::sync::cell::Granule {
+    /// The producer, whose record this is to be.
+    pub(in crate::ring) fn producer(&mut self) -> &mut Producer {
+        self.producer
+    }
+
+    pub(in crate::ring) fn payload_granule(&self, index: u64) -> &crate::sync::cell::Granule {
         self.producer.ring.granule(self.room.start + GRANULE * (1 + index))
     }
 }

@@ -1,17 +1,18 @@
 //! A ring in a segment.
 
-use super::{Config, Control, Corrupt, Ring};
+use super::{Config, Control, Corrupt, Gates, Ring, own_seat};
 use crate::owner::SeatWords;
 use crate::ring::RingError;
 use crate::ring::record::{GRANULE, Geometry};
 use crate::ring::shared::{InSegment, in_segments};
 use crate::segment::{Body, Kind, Place, Segment};
 use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::shm::Shared;
 
 /// Where the records begin.
 pub(super) const RECORDS: usize = 4096;
-pub(super) const CHECKSUM: u64 = 1;
-pub(super) const WIPE: u64 = 2;
+pub(in crate::ring) const CHECKSUM: u64 = 1;
+pub(in crate::ring) const WIPE: u64 = 2;
 
 const _: () = {
     use core::mem::offset_of;
@@ -25,7 +26,7 @@ const _: () = {
 // SAFETY: it is made of atomics only, so any bytes are a valid value and all of it is interior mutable.
 unsafe impl Place for Control {}
 
-fn allowed_capacity() -> String {
+pub(in crate::ring) fn allowed_capacity() -> String {
     format!("a power of two between {:#x} and {:#x}", Geometry::SMALLEST, Geometry::LARGEST)
 }
 
@@ -69,7 +70,8 @@ impl InSegment for Ring {
             expected: allowed_capacity(),
         })?;
         let granules = segment.body_slice(RECORDS, (geometry.capacity / GRANULE) as usize)?;
-        Ok(Self { table: segment.table(), control, granules, geometry, segment })
+        let (consumer, gates) = own_seat(&control);
+        Ok(Self { table: segment.table(), control, consumer, gates, granules, geometry, segment })
     }
 
     fn settings(&self, wanted: &Geometry) -> Vec<(&'static str, u64, u64)> {
@@ -79,6 +81,21 @@ impl InSegment for Ring {
             ("checksum setting", found.checksum.into(), wanted.checksum.into()),
             ("wipe setting", found.wipe.into(), wanted.wipe.into()),
         ]
+    }
+}
+
+impl Ring {
+    /// One of several rings in a segment: its words, at `control` in the body, and its records, at `records`.
+    pub(in crate::ring) fn lane(
+        segment: Segment,
+        [control, records]: [usize; 2],
+        consumer: Shared<SeatWords>,
+        gates: Gates,
+        geometry: Geometry,
+    ) -> Result<Self, RingError> {
+        let granules = segment.body_slice(records, (geometry.capacity / GRANULE) as usize)?;
+        let control = segment.body::<Control>(control)?;
+        Ok(Self { table: segment.table(), control, consumer, gates, granules, geometry, segment })
     }
 }
 

@@ -4,9 +4,7 @@ use super::Output;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::HumanBytes;
 use ownerdead::inspect::{
-    BarrierReport, ChecksumState, CondvarReport, HeaderReport, HolderReport, LockState, MutexReport, OnceReport,
-    OnceReportState, ParticipantsReport, RecordReport, Report, RingReport, SeatReport, SeatReportState, SlotReport,
-    Thread,
+    BarrierReport, BroadcastReport, CellReport, ChecksumState, ClaimReport, CondvarReport, EntryReport, HeaderReport, HolderReport, LanesReport, LockState, MpmcReport, MutexReport, OnceReport, OnceReportState, ParticipantsReport, RecordReport, RecordsReport, Report, RingReport, RwLockReport, SeatReport, SeatReportState, SemaphoreReport, SlotReport, Thread, ValueState, WriterState,
 };
 use ownerdead::owner::SlotState;
 use std::io::{self, Write};
@@ -35,6 +33,9 @@ pub fn print(output: &Output) -> io::Result<()> {
     if let Some(ring) = &report.ring {
         self::ring(&mut facts, ring);
     }
+    if let Some(lanes) = &report.lanes {
+        self::lanes(&mut facts, lanes);
+    }
     if let Some(mutex) = &report.mutex {
         self::mutex(&mut facts, mutex);
     }
@@ -45,13 +46,31 @@ pub fn print(output: &Output) -> io::Result<()> {
     if let Some(barrier) = &report.barrier {
         self::barrier(&mut facts, barrier);
     }
+    if let Some(cells) = &report.cells {
+        self::cells(&mut facts, cells);
+    }
+    if let Some(ring) = &report.broadcast {
+        self::broadcast(&mut facts, ring);
+    }
+    if let Some(ring) = &report.mpmc {
+        self::mpmc(&mut facts, ring);
+    }
+    if let Some(rwlock) = &report.rwlock {
+        self::rwlock(&mut facts, rwlock);
+    }
+    if let Some(semaphore) = &report.semaphore {
+        self::semaphore(&mut facts, semaphore);
+    }
     writeln!(out, "{}", facts.trim_fmt())?;
     if let Some(participants) = report.participants.as_ref().filter(|table| !table.slots.is_empty()) {
         writeln!(out, "{}", slots(&participants.slots))?;
     }
     if let Some(listed) = &output.listed_records {
         writeln!(out, "{}", records(listed))?;
-        let all = report.ring.as_ref().and_then(|ring| ring.records).map_or(0, |all| all.count + all.padding);
+        let of_lanes = report.lanes.iter().flat_map(|ring| &ring.lanes).filter_map(|lane| lane.records);
+        let of_mpmc = report.mpmc.as_ref().and_then(|ring| ring.records);
+        let found = report.ring.as_ref().and_then(|ring| ring.records).into_iter().chain(of_lanes).chain(of_mpmc);
+        let all: u64 = found.map(|all| all.count + all.padding).sum();
         let left = all.saturating_sub(listed.len() as u64);
         if left > 0 {
             writeln!(out, "and {left} more: --records={all} lists all")?;
@@ -129,15 +148,41 @@ fn ring(facts: &mut Table, ring: &RingReport) {
         with(ring.wipe, "with")
     );
     facts.add_row(["ring", &settings]);
-    let used = match (ring.used, ring.fill_percent) {
-        (Some(used), Some(percent)) => format!("{used} bytes in use ({percent:.1} %)"),
-        _ => "which cannot be".to_owned(),
-    };
-    let indices = format!("written to {}, read to {}: {used}", ring.write_index, ring.read_index);
-    facts.add_row(["indices", &indices]);
+    facts.add_row(["indices", &indices(ring.write_index, ring.read_index, ring.used, ring.capacity)]);
     facts.add_row(["producer", &seat(&ring.producer, "its consumer reads")]);
     facts.add_row(["consumer", &seat(&ring.consumer, "its producer writes")]);
-    let records = match ring.records {
+    facts.add_row(["records", &counts(ring.records)]);
+}
+
+fn lanes(facts: &mut Table, ring: &LanesReport) {
+    let with = |on, what: &'static str| if on { what } else { "no" };
+    let settings = format!(
+        "{} lanes of {}, {} checksums, {} wiping; {} arrivals",
+        ring.count,
+        bytes(ring.capacity),
+        with(ring.checksum, "with"),
+        with(ring.wipe, "with"),
+        ring.arrivals
+    );
+    facts.add_row(["ring", &settings]);
+    facts.add_row(["consumer", &seat(&ring.consumer, "a producer writes")]);
+    for (index, lane) in ring.lanes.iter().enumerate() {
+        let says = indices(lane.write_index, lane.read_index, lane.used, ring.capacity);
+        facts.add_row([format!("lane {index}"), says]);
+        facts.add_row(["  producer", &seat(&lane.producer, "the consumer reads")]);
+        facts.add_row(["  records", &counts(lane.records)]);
+    }
+}
+
+fn indices(written: u64, read: u64, used: Option<u64>, capacity: u64) -> String {
+    let used = used.map_or("which cannot be".to_owned(), |used| {
+        format!("{used} bytes in use ({:.1} %)", used as f64 * 100.0 / capacity as f64)
+    });
+    format!("written to {written}, read to {read}: {used}")
+}
+
+fn counts(records: Option<RecordsReport>) -> String {
+    match records {
         None => "unknown".to_owned(),
         Some(records) => {
             let more = [
@@ -149,8 +194,57 @@ fn ring(facts: &mut Table, ring: &RingReport) {
             let end = if records.complete { "" } else { "; what follows the damage cannot be told" };
             format!("{}, {} of payload{}{end}", records.count, bytes(records.payload_bytes), more.collect::<String>())
         }
+    }
+}
+
+fn broadcast(facts: &mut Table, ring: &BroadcastReport) {
+    let mode = if ring.lossless { "lossless" } else { "lossy" };
+    let checksums = if ring.checksum { "with" } else { "no" };
+    let of = format!("{}, {checksums} checksums, {} entries of the index", bytes(ring.capacity), ring.entries);
+    facts.add_row(["ring", &format!("{mode}, {of}, {} places for readers", ring.places)]);
+    let records = format!("{} written", ring.written);
+    let oldest = if ring.lossless { String::new() } else { format!(", the oldest that is there is {}", ring.oldest) };
+    facts.add_row(["records", &format!("{records}{oldest}")]);
+    facts.add_row(["writer", &seat(&ring.writer, "a reader reads")]);
+    for reader in &ring.readers {
+        let said = format!("{}; {} behind it", seat(&reader.seat, "the writer writes"), reader.read);
+        facts.add_row([&format!("reader {}", reader.place), &said]);
+    }
+}
+
+fn mpmc(facts: &mut Table, ring: &MpmcReport) {
+    let order = if ring.round { "round" } else { "strict" };
+    let fate = if ring.drops { "dropped" } else { "delivered again" };
+    let checksums = if ring.checksum { "with" } else { "no" };
+    let of = format!("{} slots of {}, {checksums} checksums, {order} order", ring.slots, bytes(ring.payload));
+    facts.add_row(["ring", &format!("{of}; what a dead consumer was reading is {fate}")]);
+    facts.add_row(["positions", &format!("claimed to {}, done with to {}", ring.write_index, ring.read_index)]);
+    let states = ring.states;
+    let counts = [
+        (states.full, "full"),
+        (states.writing, "being written"),
+        (states.reading, "being read"),
+        (states.dead, "of dead ones, to be recovered by who comes by"),
+        (states.damaged, "DAMAGED"),
+        (states.free, "free"),
+    ];
+    let some: Vec<_> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    facts.add_row(["slots", &some.join(", ")]);
+    for claim in &ring.claims {
+        facts.add_row([&format!("slot {}", claim.index), &self::claim(claim)]);
+    }
+    facts.add_row(["records", &self::counts(ring.records)]);
+}
+
+fn claim(claim: &ClaimReport) -> String {
+    let what = if claim.reads { "reads" } else { "writes" };
+    let whose = match &claim.holder {
+        Some(holder) if holder.alive => format!("{} {what} it", self::holder(holder)),
+        Some(holder) => format!("{} {what} it no more", self::holder(holder)),
+        None => format!("DAMAGED: {}", claim.word),
     };
-    facts.add_row(["records", &records]);
+    if claim.waiters { format!("{whose}, others may sleep until that is done") } else { whose }
 }
 
 fn seat(seat: &SeatReport, until: &str) -> String {
@@ -176,18 +270,7 @@ fn holder(holder: &HolderReport) -> String {
 }
 
 fn mutex(facts: &mut Table, mutex: &MutexReport) {
-    let state = match (mutex.state, &mutex.holder) {
-        (LockState::Free, _) => "free".to_owned(),
-        (LockState::Suspect, _) => "free, given up in a panic: the next one is told".to_owned(),
-        (LockState::NotRecoverable, _) => "not recoverable: nobody can lock it".to_owned(),
-        (LockState::Damaged, _) => "DAMAGED".to_owned(),
-        (LockState::Held, Some(holder)) => format!("{} holds it", self::holder(holder)),
-        (LockState::Held, None) => "locked; a futex mutex does not say by whom".to_owned(),
-        (LockState::OwnerDied, holder) => {
-            let who = holder.as_ref().map_or("a dead thread".to_owned(), self::holder);
-            format!("{who} held it; the next one is told")
-        }
-    };
+    let state = lock_state(mutex.state, mutex.holder.as_ref());
     let inherited = if mutex.inherited { ", had it from a dead one and has not repaired yet" } else { "" };
     let waiters = if mutex.waiters { ", others may sleep on it" } else { "" };
     facts.add_row(["lock", &format!("{state}{inherited}{waiters}; word {}", mutex.word)]);
@@ -235,6 +318,91 @@ fn barrier(facts: &mut Table, barrier: &BarrierReport) {
         let who = party.holder.as_ref().map_or("vacant".to_owned(), self::holder);
         let arrived = if party.arrived { ", has arrived" } else { "" };
         facts.add_row([&format!("seat {number}"), &format!("{who}{arrived}; right {}", party.right)]);
+    }
+}
+
+fn cells(facts: &mut Table, cells: &CellReport) {
+    let name = cells.type_name.clone().unwrap_or("a type".to_owned());
+    let of_type =
+        format!("{name} of {} bytes, aligned to {}, fingerprint {}", cells.size, cells.align, cells.fingerprint);
+    facts.add_row(["values", &of_type]);
+    let of_keys = format!("{}, {} of them in use, with {} buffers each", cells.keys, cells.in_use, cells.buffers);
+    facts.add_row(["keys", &of_keys]);
+    for entry in &cells.entries {
+        facts.add_row([&format!("key {}", entry.key), &self::entry(entry)]);
+    }
+    let left = cells.in_use - cells.entries.len() as u64;
+    if left > 0 {
+        facts.add_row(["", &format!("and {left} more keys in use")]);
+    }
+}
+
+fn entry(entry: &EntryReport) -> String {
+    let value = match entry.progress {
+        ValueState::Whole => "whole",
+        ValueState::Writing => "being written",
+        ValueState::Torn => "its writer died mid-write",
+    };
+    let writer = match (entry.writer, &entry.holder) {
+        (WriterState::Vacant, _) => "nobody has the seat".to_owned(),
+        (WriterState::Damaged, _) => "the seat is DAMAGED".to_owned(),
+        (WriterState::Dead, Some(holder)) => format!("{} had the seat: the next one is told", self::holder(holder)),
+        (_, Some(holder)) => format!("{} has the seat", self::holder(holder)),
+        (_, None) => "somebody has the seat".to_owned(),
+    };
+    let waiters = if entry.waiters { ", others may sleep on it" } else { "" };
+    format!(
+        "value {} at {}, {value}; {writer}, generation {}{waiters}",
+        entry.sequence, entry.buffer_offset, entry.generation
+    )
+}
+
+fn rwlock(facts: &mut Table, lock: &RwLockReport) {
+    let state = match (lock.waiting, &lock.writer) {
+        (true, Some(writer)) => format!("{} waits for readers to leave", holder(writer)),
+        (_, writer) => lock_state(lock.state, writer.as_ref()),
+    };
+    let inherited = if lock.inherited { ", had it from a dead one and has not repaired yet" } else { "" };
+    let waiters = if lock.waiters { ", others may sleep on it" } else { "" };
+    facts.add_row(["writer", &format!("{state}{inherited}{waiters}; word {}", lock.word)]);
+    let readers: Vec<_> = lock.readers.iter().map(holder).collect();
+    let readers = if readers.is_empty() { "none".to_owned() } else { readers.join("; ") };
+    facts.add_row(["readers", &readers]);
+    let name = lock.type_name.clone().unwrap_or("a type".to_owned());
+    let of_type = format!(
+        "{name} of {} bytes, aligned to {}, fingerprint {}, at {}",
+        lock.size, lock.align, lock.fingerprint, lock.value_offset
+    );
+    facts.add_row(["guards", &of_type]);
+}
+
+fn semaphore(facts: &mut Table, semaphore: &SemaphoreReport) {
+    let SemaphoreReport { permits, held } = semaphore;
+    let taken = held.iter().filter(|permit| permit.holder.as_ref().is_none_or(|holder| holder.alive)).count();
+    facts.add_row(["permits", &format!("{permits}, of which {taken} are taken")]);
+    for permit in held {
+        let state = match &permit.holder {
+            Some(holder) if holder.alive => format!("{} has it", self::holder(holder)),
+            Some(holder) => format!("{} had it: it can be had", self::holder(holder)),
+            None => "DAMAGED".to_owned(),
+        };
+        let waiters = if permit.waiters { ", others may sleep on it" } else { "" };
+        facts.add_row([&format!("permit {}", permit.number), &format!("{state}{waiters}; word {}", permit.word)]);
+    }
+}
+
+fn lock_state(state: LockState, holder: Option<&HolderReport>) -> String {
+    match (state, holder) {
+        (LockState::Free, _) => "free".to_owned(),
+        (LockState::Suspect, _) => "free, given up in a panic: the next one is told".to_owned(),
+        (LockState::NotRecoverable, _) => "not recoverable: nobody can lock it".to_owned(),
+        (LockState::Damaged, _) => "DAMAGED".to_owned(),
+        (LockState::Held, Some(holder)) => format!("{} holds it", self::holder(holder)),
+        (LockState::Held, None) => "locked; a futex mutex does not say by whom".to_owned(),
+        (LockState::OwnerDied, holder) => {
+            let who = holder.map_or("a dead thread".to_owned(), self::holder);
+            format!("{who} held it; the next one is told")
+        }
     }
 }
 

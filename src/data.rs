@@ -1,6 +1,6 @@
-//! What may live in shared memory behind a lock.
+//! What may live in shared memory, behind a lock or in a cell.
 
-/// A type that may live in shared memory behind a lock.
+/// A type that may live in shared memory, behind a lock or in a cell.
 ///
 /// Make one with [`shared_data!`](crate::shared_data), which checks all this.
 ///
@@ -11,6 +11,10 @@
 pub unsafe trait Data: Copy + Send + Sync + 'static {
     /// Stands in the segment and is compared when it is opened.
     const FINGERPRINT: u64;
+
+    /// Whether some of its bytes may be padding, which has no value. Such a type cannot be copied word by word, so not be in a
+    /// [cell](crate::cell). `false` is a promise: each byte of each value is initialised.
+    const PADDED: bool = true;
 }
 
 macro_rules! integers {
@@ -18,6 +22,7 @@ macro_rules! integers {
         // SAFETY: every pattern of bytes is a value of an integer or a float; it holds no pointer; its layout is fixed.
         unsafe impl Data for $int {
             const FINGERPRINT: u64 = fingerprint(stringify!($int));
+            const PADDED: bool = false;
         }
     )*
         /// Name, fingerprint and size in bytes.
@@ -29,7 +34,7 @@ integers!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64);
 
 /// What the type with this fingerprint and size is called, if it is an integer, a float or an array of them.
 #[cfg(not(model))]
-pub(super) fn primitive_name(found: u64, size: u64) -> Option<String> {
+pub(crate) fn primitive_name(found: u64, size: u64) -> Option<String> {
     PRIMITIVES.iter().find_map(|&(name, fingerprint, bytes)| {
         let count = size / bytes;
         if found == fingerprint && size == bytes {
@@ -45,6 +50,7 @@ pub(super) fn primitive_name(found: u64, size: u64) -> Option<String> {
 // SAFETY: an array is its elements, one after the other, and they satisfy all three points.
 unsafe impl<T: Data, const N: usize> Data for [T; N] {
     const FINGERPRINT: u64 = combine(T::FINGERPRINT, N as u64);
+    const PADDED: bool = T::PADDED;
 }
 
 /// FNV-1a, 64 bits, of a declaration. (G. Fowler, L. C. Noll, K.-P. Vo.)
@@ -76,6 +82,22 @@ mod tests {
         assert_eq!(name(<[f32; 0]>::FINGERPRINT, 0).as_deref(), Some("[f32; 0]"));
         assert_eq!(name(u64::FINGERPRINT, 4), None);
         assert_eq!(name(<[[u8; 5]; 2]>::FINGERPRINT, 10), None);
+    }
+
+    crate::shared_data! {
+        struct Whole { a: u32, b: [u16; 2] }
+    }
+    crate::shared_data! {
+        struct Hole { a: u8, b: u32 }
+    }
+    crate::shared_data! {
+        struct Around { hole: Hole, whole: Whole }
+    }
+
+    #[test]
+    fn a_type_knows_whether_it_has_padding() {
+        let padded = [u64::PADDED, <[u8; 3]>::PADDED, Whole::PADDED, Hole::PADDED, <[Hole; 2]>::PADDED, Around::PADDED];
+        assert_eq!(padded, [false, false, false, true, true, true]);
     }
 
     #[test]
@@ -139,6 +161,8 @@ macro_rules! shared_data {
                   hash = $crate::lock::combine(hash, <$type as $crate::lock::Data>::FINGERPRINT);)+
                 hash
             };
+            const PADDED: bool = size_of::<Self>() != (0 $(+ size_of::<$type>())+)
+                $(|| <$type as $crate::lock::Data>::PADDED)+;
         }
     };
 }

@@ -1,0 +1,125 @@
+//! Bells: a ring whose sides live in a loop over descriptors.
+
+use crate::process::{Gate, for_ever, spawn};
+use ownerdead::ring::spsc::{Config, PopError, Ring, TryPopError};
+use ownerdead::ring::{Bell, BellUseError, Rang};
+use ownerdead::segment::Options;
+use rustix::event::{PollFd, PollFlags, poll};
+use std::os::fd::AsFd;
+
+fn ring() -> Ring {
+    Ring::memfd(&Options::new(), &Config::new(256)).unwrap()
+}
+
+/// Whether its descriptor is readable, within `milliseconds`.
+fn readable(bell: &Bell, milliseconds: i64) -> bool {
+    let wait = rustix::event::Timespec { tv_sec: milliseconds / 1000, tv_nsec: milliseconds % 1000 * 1_000_000 };
+    poll(&mut [PollFd::new(&bell.as_fd(), PollFlags::IN)], Some(&wait)).expect("poll") == 1
+}
+
+/// What it rings for.
+fn rang(bell: &Bell) -> Rang {
+    assert!(readable(bell, 10_000), "it did not ring");
+    let rang = bell.take().unwrap().expect("it rang for something");
+    assert!(!readable(bell, 0) && bell.take().unwrap().is_none(), "it is silent once it was asked");
+    rang
+}
+
+#[test]
+fn a_bell_rings_for_a_record_that_comes_before_or_after_it_is_armed() {
+    let ring = ring();
+    let me = ring.attach().unwrap();
+    let mut producer = ring.producer(&me).unwrap().into_inner();
+    let mut consumer = ring.consumer(&me).unwrap().into_inner();
+    let bell = consumer.bell().unwrap();
+    let mut bytes = Vec::new();
+    for round in 0..50 {
+        assert_eq!(consumer.try_pop(&mut bytes), Err(TryPopError::Empty));
+        if round % 2 == 0 {
+            producer.push(round, b"before").unwrap();
+            consumer.arm(&bell).unwrap();
+        } else {
+            consumer.arm(&bell).unwrap();
+            producer.push(round, b"after").unwrap();
+        }
+        assert_eq!(rang(&bell), Rang::Ready);
+        assert_eq!(consumer.try_pop(&mut bytes), Ok(round));
+    }
+    // Nothing has come since, and it is not armed.
+    assert!(!readable(&bell, 0));
+}
+
+#[test]
+fn a_bell_rings_for_room() {
+    let ring = ring();
+    let me = ring.attach().unwrap();
+    let mut producer = ring.producer(&me).unwrap().into_inner();
+    let mut consumer = ring.consumer(&me).unwrap().into_inner();
+    let bell = producer.bell().unwrap();
+    while producer.try_push(0, b"").is_ok() {}
+    producer.arm(&bell).unwrap();
+    consumer.try_pop(&mut Vec::new()).unwrap();
+    assert_eq!(rang(&bell), Rang::Ready);
+    producer.try_push(0, b"").unwrap();
+}
+
+#[test]
+fn a_bell_rings_when_the_peer_is_killed_and_when_another_one_comes() {
+    let ring = ring();
+    let seated = Gate::new();
+    let mut victim = spawn(|| {
+        let me = ring.attach().unwrap();
+        let mut producer = ring.producer(&me).unwrap().into_inner();
+        producer.push(1, b"last").unwrap();
+        seated.open();
+        for_ever();
+    });
+    seated.wait();
+    let me = ring.attach().unwrap();
+    let mut consumer = ring.consumer(&me).unwrap().into_inner();
+    let bell = consumer.bell().unwrap();
+    let mut bytes = Vec::new();
+    assert_eq!(consumer.try_pop(&mut bytes), Ok(1));
+    consumer.arm(&bell).unwrap();
+    victim.kill();
+    assert_eq!(rang(&bell), Rang::PeerDied);
+    assert_eq!(consumer.pop(&mut bytes), Err(PopError::ProducerDied));
+    consumer.arm_for_producer(&bell).unwrap();
+    let next = ring.producer(&me).unwrap();
+    assert!(next.owner_died());
+    assert_eq!(rang(&bell), Rang::PeerCame);
+}
+
+#[test]
+fn a_bell_that_is_dropped_while_it_watches_ends_its_thread_and_frees_its_slot() {
+    let ring = ring();
+    let me = ring.attach().unwrap();
+    let _producer = ring.producer(&me).unwrap().into_inner();
+    let consumer = ring.consumer(&me).unwrap().into_inner();
+    for _ in 0..100 {
+        let bell = consumer.bell().unwrap();
+        consumer.arm(&bell).unwrap();
+        drop(bell);
+    }
+    assert_eq!(ring.segment().table().counts().attached, 1);
+}
+
+#[test]
+fn a_bell_is_for_the_side_that_made_it_and_for_no_forked_child() {
+    let (ring, other) = (ring(), ring());
+    let (me, there) = (ring.attach().unwrap(), other.attach().unwrap());
+    let producer = ring.producer(&me).unwrap().into_inner();
+    let consumer = ring.consumer(&me).unwrap().into_inner();
+    let stranger = other.consumer(&there).unwrap().into_inner();
+    let bell = consumer.bell().unwrap();
+    assert_eq!(producer.arm(&bell), Err(BellUseError::WrongSide));
+    assert_eq!(stranger.arm(&bell), Err(BellUseError::WrongSide));
+    spawn(|| {
+        assert_eq!(consumer.arm(&bell), Err(BellUseError::Forked));
+        assert_eq!(bell.take(), Err(BellUseError::Forked));
+        assert!(matches!(consumer.bell(), Err(ownerdead::ring::BellError::Forked)));
+        // Its destructor waits for no thread: a child has none.
+        drop(bell);
+    })
+    .succeeds();
+}
