@@ -2,6 +2,7 @@
 
 use super::region::Region;
 use super::{Address, Branch, Functions, Source, Unreached};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -152,9 +153,12 @@ const AT_MOST: &str = "at most ";
 pub struct Reasons {
     checkout: PathBuf,
     lines: Vec<ReasonLine>,
-    /// By file: the reason, by its index, for each line of source that has one.
-    files: BTreeMap<PathBuf, BTreeMap<u32, usize>>,
+    /// What was read of source files, once for all that are clones of one another.
+    files: Rc<RefCell<BTreeMap<PathBuf, FileReasons>>>,
 }
+
+/// The reason, by its index, for each line of a source file that has one.
+type FileReasons = Rc<BTreeMap<u32, usize>>;
 
 impl Reasons {
     /// Of the file at `path`, relative to the `checkout` as the source files in it are.
@@ -187,17 +191,13 @@ impl Reasons {
             _ => Err(ReasonsError::Parts { path: path.into(), number: index + 1, found: line.into() }),
         };
         let lines = lines.map(line).collect::<Result<_, _>>()?;
-        Ok(Self { checkout: checkout.into(), lines, files: BTreeMap::new() })
+        Ok(Self { checkout: checkout.into(), lines, files: Rc::default() })
     }
 
     /// The reason for a line of source, or for one that it is inlined into: its index.
-    pub(super) fn find(&mut self, source: &Source) -> Result<Option<usize>, ReasonsError> {
+    pub(super) fn find(&self, source: &Source) -> Result<Option<usize>, ReasonsError> {
         for (file, line) in source.lines() {
-            if !self.files.contains_key(&**file) {
-                let lines = self.of_file(file)?;
-                self.files.insert(file.to_path_buf(), lines);
-            }
-            if let Some(&reason) = self.files[&**file].get(&line) {
+            if let Some(&reason) = self.of_file(file)?.get(&line) {
                 return Ok(Some(reason));
             }
         }
@@ -211,15 +211,23 @@ impl Reasons {
     /// Whether a line of source that was looked at, or of the file that it is about, fits.
     fn is_there(&self, index: usize) -> Result<bool, ReasonsError> {
         let line = &self.lines[index];
-        let here = match self.checkout.join(&line.file).is_file() {
-            true => self.of_file(&line.file)?,
-            false => BTreeMap::new(),
-        };
-        Ok(self.files.values().chain([&here]).any(|lines| lines.values().any(|&found| found == index)))
+        if self.checkout.join(&line.file).is_file() {
+            self.of_file(&line.file)?;
+        }
+        Ok(self.files.borrow().values().any(|lines| lines.values().any(|&found| found == index)))
     }
 
     /// The lines of a source file that have a reason.
-    fn of_file(&self, file: &Path) -> Result<BTreeMap<u32, usize>, ReasonsError> {
+    fn of_file(&self, file: &Path) -> Result<FileReasons, ReasonsError> {
+        if let Some(known) = self.files.borrow().get(file) {
+            return Ok(known.clone());
+        }
+        let read: FileReasons = self.read_file(file)?.into();
+        self.files.borrow_mut().insert(file.to_path_buf(), read.clone());
+        Ok(read)
+    }
+
+    fn read_file(&self, file: &Path) -> Result<BTreeMap<u32, usize>, ReasonsError> {
         if !self.lines.iter().any(|line| file.starts_with(&line.file)) {
             return Ok(BTreeMap::new());
         }
@@ -246,8 +254,8 @@ impl Functions {
     /// # Errors
     /// [`ReasonsError::Read`] for a source file that a reason is about.
     pub fn coverage(&self, executed: &BTreeSet<Address>, reasons: &Reasons) -> Result<Coverage, ReasonsError> {
-        let (mut coverage, mut reasons) = (Coverage::default(), reasons.clone());
-        let regions = self.regions(executed, &mut reasons)?;
+        let mut coverage = Coverage::default();
+        let regions = self.regions(executed, reasons)?;
         let mut used = regions.used.clone();
         let mut uncovered: BTreeMap<_, (&Rc<Source>, u64, &Address)> = BTreeMap::new();
         let mut explained: BTreeMap<usize, u64> = BTreeMap::new();

@@ -75,11 +75,7 @@ struct Edge {
 
 impl Functions {
     /// The regions that are left by a process that died before each of `executed`.
-    pub(super) fn regions(
-        &self,
-        executed: &BTreeSet<Address>,
-        reasons: &mut Reasons,
-    ) -> Result<Regions<'_>, ReasonsError> {
+    pub(super) fn regions(&self, executed: &BTreeSet<Address>, reasons: &Reasons) -> Result<Regions<'_>, ReasonsError> {
         let pieces = &self.pieces;
         let covered = |piece: &Piece| executed.range(&piece.start..&piece.end).next().is_some();
         let covered: Vec<bool> = pieces.iter().map(covered).collect();
@@ -125,7 +121,7 @@ impl Functions {
     }
 
     /// The reason for not going along `edge`.
-    fn explains(&self, edge: Edge, reasons: &mut Reasons) -> Result<Option<usize>, ReasonsError> {
+    fn explains(&self, edge: Edge, reasons: &Reasons) -> Result<Option<usize>, ReasonsError> {
         let from = edge.from.and_then(|from| self.pieces[from].branch.as_ref());
         for source in from.into_iter().chain(&self.pieces[edge.to].first) {
             if let Some(reason) = reasons.find(source)? {
