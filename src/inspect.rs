@@ -20,8 +20,10 @@
 //! ```
 
 pub use crate::cell::image::{CellReport, EntryReport, ValueState, WriterState};
+pub use crate::lock::barrier::image::{BarrierReport, PartyReport};
+pub use crate::lock::condvar::image::CondvarReport;
 pub use crate::lock::image::{LockState, MutexReport};
-pub use crate::lock::image_waits::{BarrierReport, CondvarReport, OnceReport, OnceReportState, PartyReport};
+pub use crate::lock::once::image::{OnceReport, OnceReportState};
 pub use crate::lock::rwlock::image::RwLockReport;
 pub use crate::lock::semaphore::image::{PermitReport, SemaphoreReport};
 pub use crate::ring::broadcast::image::{BroadcastReport, ReaderReport};
@@ -109,11 +111,11 @@ pub fn inspect(
             Kind::MUTEX | Kind::FUTEX_MUTEX => {
                 mutex = crate::lock::image::mutex(&mut look, &layout);
                 if layout.kind() == Kind::MUTEX {
-                    condvars = crate::lock::image_waits::condvars(&mut look, &layout);
+                    condvars = crate::lock::condvar::image::condvars(&mut look, &layout);
                 }
             }
-            Kind::ONCE => once = crate::lock::image_waits::once(&mut look, &layout),
-            Kind::BARRIER => barrier = crate::lock::image_waits::barrier(&mut look, &layout),
+            Kind::ONCE => once = crate::lock::once::image::once(&mut look, &layout),
+            Kind::BARRIER => barrier = crate::lock::barrier::image::barrier(&mut look, &layout),
             Kind::SEQLOCK | Kind::SNAPSHOT | Kind::BOARD => cells = crate::cell::image::cells(&mut look, &layout),
             Kind::BROADCAST => broadcast = crate::ring::broadcast::image::ring(&mut look, &layout),
             Kind::MPMC => mpmc = crate::ring::mpmc::image::ring(&mut look, &layout, &mut records),

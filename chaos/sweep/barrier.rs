@@ -1,6 +1,6 @@
 //! The barrier: one of two dies while it joins, arrives, waits, resets or leaves.
 
-use super::case::{Case, Handles};
+use super::case::{Case, Handles, brief};
 use super::mutex::SHORT;
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::lock::{Arrival, Barrier, BarrierError, BarrierTimeoutError, JoinError, Party, ResetError};
@@ -17,7 +17,7 @@ const SEAT_0: usize = 4096 * (1 + SLOTS as usize) + 384;
 const BEGUN: usize = 0;
 const THROUGH: usize = 1;
 
-/// How the other party, which has seat 0, is when the operation begins.
+/// How the other party is when the operation begins. If it lives it has seat 0; if it is dead, that which the victim has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Other {
     /// There is none.
@@ -71,7 +71,7 @@ impl Meeting {
     }
 
     fn attached(&self) -> &'static Attachment {
-        Box::leak(Box::new(self.barrier.attach().expect("a free slot")))
+        Box::leak(Box::new(brief(self.barrier.attach().expect("a free slot"))))
     }
 
     fn joins(&self) -> Party {
@@ -84,17 +84,30 @@ impl Meeting {
         party
     }
 
+    /// Who is going to die has the second seat, if the victim is to have the first: who joins takes the first that nobody alive has.
+    fn second<T>(&self, party: impl FnOnce() -> T) -> T {
+        let first = self.seated.then(|| self.joins());
+        let second = party();
+        drop(first);
+        second
+    }
+
+    /// Number of a dead one's seat.
+    fn dead(&self) -> usize {
+        self.seated.into()
+    }
+
     fn begins(&self) -> Victim {
         let me = if self.other == Other::Foreign {
             let other = Barrier::memfd(&Options::new().slots(1), 1).expect("a barrier");
-            Box::leak(Box::new(other.attach().expect("a free slot")))
+            Box::leak(Box::new(brief(other.attach().expect("a free slot"))))
         } else {
             self.attached()
         };
         let mut party = self.seated.then(|| self.barrier.join(me).expect("a seat"));
         if matches!(self.other, Other::Told | Other::Reset) {
             let party = party.as_mut().expect("seated");
-            assert_eq!(party.wait_timeout(SHORT), Err(BarrierTimeoutError::PartyDied { seat: 0 }));
+            assert_eq!(party.wait_timeout(SHORT), Err(BarrierTimeoutError::PartyDied { seat: 1 }));
         }
         if self.other == Other::Reset {
             let mut next = self.joins();
@@ -122,8 +135,8 @@ impl Subject for Meeting {
             Other::Vacant | Other::Foreign => {}
             Other::Lives => cast.stands(|| self.joins()),
             Other::Waits => cast.stands(|| self.waits()),
-            Other::Died | Other::Told | Other::Reset => cast.dies(|| self.joins()),
-            Other::DiedWaiting => cast.dies(|| self.waits()),
+            Other::Died | Other::Told | Other::Reset => cast.dies(|| self.second(|| self.joins())),
+            Other::DiedWaiting => cast.dies(|| self.second(|| self.waits())),
             // See `owner::right`: held by slot 77.
             // SAFETY: in bounds of the mapping, and aligned; nobody else is at work.
             Other::NoSlot => unsafe {
@@ -163,7 +176,7 @@ impl Subject for Meeting {
                 *party = Some(joined);
                 met
             }
-            Err(JoinError::Full { parties: 2 }) if self.other == Other::Full || self.is_child() || !self.seated => {
+            Err(JoinError::Full { parties: 2 }) if self.other == Other::Full || self.is_child() && self.seated => {
                 "full"
             }
             Err(JoinError::Corrupt { seat: 0, .. }) if self.other == Other::NoSlot => return Ok("damaged"),
@@ -221,7 +234,7 @@ operations! {
                 assert_eq!(arrival, Arrival::Leader);
                 assert!(matches!(subject.other, Other::Waits | Other::DiedWaiting));
             }
-            Err(BarrierError::PartyDied { seat: 0 }) => assert_eq!(subject.other, Other::Died),
+            Err(BarrierError::PartyDied { seat }) => assert_eq!((subject.other, seat), (Other::Died, subject.dead())),
             Err(BarrierError::Corrupt { seat: 0, .. }) => assert_eq!(subject.other, Other::NoSlot),
             Err(error) => assert!(subject.is_child(), "{error}"),
         }
@@ -230,7 +243,9 @@ operations! {
         use Other::{Lives, Reset, Told, Vacant};
         match victim.party.as_mut().expect("seated").wait_timeout(SHORT) {
             Ok(_) => assert!(matches!(subject.other, Other::Waits | Other::DiedWaiting)),
-            Err(BarrierTimeoutError::PartyDied { seat: 0 }) => assert_eq!(subject.other, Other::Died),
+            Err(BarrierTimeoutError::PartyDied { seat }) => {
+                assert_eq!((subject.other, seat), (Other::Died, subject.dead()));
+            }
             Err(BarrierTimeoutError::TimedOut) => assert!(matches!(subject.other, Vacant | Lives | Told | Reset)),
             Err(error) => assert!(subject.is_child(), "{error}"),
         }

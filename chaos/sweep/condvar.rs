@@ -1,6 +1,6 @@
 //! Condition variables: one dies while it waits, notifies, or has the lock again.
 
-use super::case::{Case, Handles};
+use super::case::{Case, Handles, brief};
 use super::mutex::SHORT;
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::lock::{Guard, LockTimeoutError, NotifyError, RobustMutex, WaitError, Waited};
@@ -71,7 +71,7 @@ impl Waiting {
     }
 
     fn attached(&self) -> &'static Attachment {
-        Box::leak(Box::new(self.mutex.attach().expect("a free slot")))
+        Box::leak(Box::new(brief(self.mutex.attach().expect("a free slot"))))
     }
 
     fn write(&self, offset: usize, word: u64) {
@@ -83,7 +83,7 @@ impl Waiting {
     fn begins<'m>(&self, mutex: &'m RobustMutex<u64>) -> Victim<'m> {
         let me = if self.is == Is::Foreign {
             let other = RobustMutex::memfd(&Options::new().slots(1), 0u64).expect("a mutex");
-            Box::leak(Box::new(other.attach().expect("a free slot")))
+            Box::leak(Box::new(brief(other.attach().expect("a free slot"))))
         } else {
             self.attached()
         };

@@ -1,6 +1,6 @@
 //! Once-initialisation: one dies while it initialises, finds it done, or takes it over from the dead.
 
-use super::case::{Case, FactsOf};
+use super::case::{Case, FactsOf, brief};
 use super::mutex::SHORT;
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::lock::{OnceCell, OnceError, OnceState, OnceTimeoutError};
@@ -52,7 +52,7 @@ impl Initialising {
     }
 
     fn attached(&self) -> &'static Attachment {
-        Box::leak(Box::new(self.cell.attach().expect("a free slot")))
+        Box::leak(Box::new(brief(self.cell.attach().expect("a free slot"))))
     }
 
     fn write(&self, word: u64) {
@@ -117,7 +117,7 @@ impl Subject for Initialising {
     fn attach(&self, _: &Facts) -> &'static Attachment {
         if self.is == Is::Foreign {
             let other = OnceCell::<u64>::memfd(&Options::new().slots(1)).expect("a cell");
-            return Box::leak(Box::new(other.attach().expect("a free slot")));
+            return Box::leak(Box::new(brief(other.attach().expect("a free slot"))));
         }
         self.attached()
     }

@@ -1,10 +1,10 @@
 //! Locks.
 
-mod barrier;
-mod condvar;
+pub(crate) mod barrier;
+pub(crate) mod condvar;
 mod error;
 mod futex;
-mod once;
+pub(crate) mod once;
 mod robust;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;
@@ -12,11 +12,12 @@ pub(crate) mod semaphore;
 pub use crate::data::Data;
 #[doc(hidden)]
 pub use crate::data::{combine, fingerprint};
-pub use barrier::{Arrival, Barrier, BarrierStatus, MAX_PARTIES, Party};
+pub use barrier::{
+    Arrival, Barrier, BarrierError, BarrierStatus, BarrierTimeoutError, JoinError, MAX_PARTIES, Party, ResetError,
+};
 pub use condvar::{Condvar, Waited};
 pub use error::{
-    BarrierError, BarrierTimeoutError, JoinError, LockError, LockTimeoutError, NotifyError, OnceError,
-    OnceTimeoutError, OwnerDied, ResetError, TimedOut, TryLockError, WaitError,
+    LockError, LockTimeoutError, NotifyError, OnceError, OnceTimeoutError, OwnerDied, TimedOut, TryLockError, WaitError,
 };
 pub use futex::{FutexGuard, FutexMutex};
 pub use once::{Once, OnceCell, OnceState};
@@ -29,9 +30,5 @@ pub use semaphore::{AcquireError, AcquireTimeoutError, MAX_PERMITS, Permit, Sema
 pub use shared::SharedError;
 #[cfg(not(model))]
 pub(crate) mod image;
-#[cfg(not(model))]
-pub(crate) mod image_waits;
-#[cfg(not(model))]
-mod segments;
 #[cfg(not(model))]
 mod shared;

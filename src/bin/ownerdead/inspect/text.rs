@@ -4,7 +4,10 @@ use super::Output;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::HumanBytes;
 use ownerdead::inspect::{
-    BarrierReport, BroadcastReport, CellReport, ChecksumState, ClaimReport, CondvarReport, EntryReport, HeaderReport, HolderReport, LanesReport, LockState, MpmcReport, MutexReport, OnceReport, OnceReportState, ParticipantsReport, RecordReport, RecordsReport, Report, RingReport, RwLockReport, SeatReport, SeatReportState, SemaphoreReport, SlotReport, Thread, ValueState, WriterState,
+    BarrierReport, BroadcastReport, CellReport, ChecksumState, ClaimReport, CondvarReport, EntryReport, HeaderReport,
+    HolderReport, LanesReport, LockState, MpmcReport, MutexReport, OnceReport, OnceReportState, ParticipantsReport,
+    RecordReport, RecordsReport, Report, RingReport, RwLockReport, SeatReport, SeatReportState, SemaphoreReport,
+    SlotReport, Thread, ValueState, WriterState,
 };
 use ownerdead::owner::SlotState;
 use std::io::{self, Write};

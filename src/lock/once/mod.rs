@@ -29,8 +29,13 @@
 //!
 //! Once it is done, a call is one load.
 
-use crate::data::Data;
+#[cfg(not(model))]
+pub(crate) mod image;
+#[cfg(not(model))]
+mod shared;
+
 use super::error::{OnceError, OnceTimeoutError, OnceTrouble};
+use crate::data::Data;
 use crate::owner::{AttachError, Attachment, Holder, Right, Table, finish_waiting, sleep_on_holder};
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
@@ -42,7 +47,7 @@ use crate::sync::{thread, time};
 use core::time::Duration;
 
 /// Initialised. The value of a right that nobody will ever hold again.
-pub(super) const DONE: Right = Right::NOT_RECOVERABLE;
+const DONE: Right = Right::NOT_RECOVERABLE;
 
 /// What an initialiser is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +82,10 @@ impl OnceState {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Once {
-    pub(super) table: Table,
-    pub(super) word: Shared<Line<AtomicU64>>,
+    table: Table,
+    word: Shared<Line<AtomicU64>>,
     #[cfg(not(model))]
-    pub(super) segment: crate::segment::Segment,
+    segment: crate::segment::Segment,
 }
 
 impl Once {
@@ -211,6 +216,8 @@ impl Once {
         deadline: Option<Duration>,
         slept: &mut bool,
     ) -> Result<Right, OnceTrouble> {
+        // Relaxed: what it has seen is looked at again below.
+        me.spin(deadline, || self.word.load(Relaxed) == seen.0 && self.table.dead(holder) == Some(false));
         let waiting = seen.with_waiters();
         // Relaxed on success: it only asks for a wake, and the sleep compares the word again under the kernel's lock.
         if seen != waiting
@@ -273,8 +280,8 @@ impl Drop for Trying<'_> {
 /// ```
 #[derive(Debug)]
 pub struct OnceCell<T: Data> {
-    pub(super) once: Once,
-    pub(super) data: Shared<SharedCell<T>>,
+    once: Once,
+    data: Shared<SharedCell<T>>,
 }
 
 impl<T: Data> Clone for OnceCell<T> {

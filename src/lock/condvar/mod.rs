@@ -40,9 +40,12 @@
 //! What must synchronise with what: nothing here. The state is published by the mutex, and so are the bits: whoever changes the state
 //! after somebody has begun to wait has locked after that one unlocked, so it sees the bits.
 
-use crate::data::Data;
+#[cfg(not(model))]
+pub(crate) mod image;
+
 use super::error::{NotifyError, OwnerDied, Trouble, WaitError};
 use super::robust::{Guard, Had, Patience, Refused, RobustMutex};
+use crate::data::Data;
 use crate::owner::{Attachment, Holder, Right, finish_waiting, sleep_on_holder};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::atomic::{AtomicU32, AtomicU64};
@@ -134,6 +137,10 @@ impl Words {
 
     /// Sleeps until the sequence is no longer `seen`, or a wake comes to the gate; that stays pending. Whether a wake came.
     fn sleep(&self, me: &Attachment, seen: u32, deadline: Option<Duration>) -> Result<(Waited, bool), Trouble> {
+        if me.waiting().spin(deadline, || self.sequence.load(Relaxed) == seen) {
+            // It was never at the gate, so no wake was meant for it.
+            return Ok((Waited::Notified, false));
+        }
         me.list().set_pending(&self.gate);
         // The gate first: a wake that comes to it before this thread is there finds the sequence changed.
         let waits = [
@@ -162,13 +169,15 @@ impl Words {
 
     /// The same, or until `holder` dies. It sleeps nowhere where a wake could be taken from others.
     fn sleep_or_death(&self, me: &Attachment, seen: u32, holder: Holder, deadline: Option<Duration>) -> Waited {
+        let lives = || me.table().dead(holder) == Some(false);
         let words = [Wait { word: Word::Whole(&self.sequence), expected: seen }];
         loop {
-            let timed_out = sleep_on_holder(me, holder, &words, deadline).is_err();
+            let ended = me.waiting().spin(deadline, || self.sequence.load(Relaxed) == seen && lives());
+            let timed_out = !ended && sleep_on_holder(me, holder, &words, deadline).is_err();
             if self.sequence.load(Relaxed) != seen {
                 return Waited::Notified;
             }
-            if me.table().dead(holder) != Some(false) {
+            if !lives() {
                 return Waited::HolderDied;
             }
             if timed_out {
