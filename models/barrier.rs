@@ -97,7 +97,7 @@ fn the_last_of_three_to_come_dies_and_the_one_that_is_woken() {
         .two_deaths()
         .preemptions(0, 0)
         .full_preemptions(1, 0)
-        .runs(2_000)
+        .runs(1_000)
         .run(|world| {
             everybody_waits(world, &["a", "b", "c"], 1);
         });

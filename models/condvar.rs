@@ -130,7 +130,7 @@ fn a_notification_of_one_is_swallowed_by_no_two_deaths() {
     sweep(Sweep::new("condvar_two_deaths"))
         .victims(&["w", "n"])
         .two_deaths()
-        .runs(100)
+        .runs(500)
         .preemptions(0, 0)
         .full_preemptions(1, 1)
         .run(|world| {
@@ -151,7 +151,7 @@ fn a_notification_of_all_wakes_all_whoever_dies() {
     sweep(Sweep::new("condvar_all"))
         .victims(&["w", "n"])
         .two_deaths()
-        .runs(100)
+        .runs(500)
         .preemptions(0, 0)
         .full_preemptions(1, 1)
         .run(|world| {

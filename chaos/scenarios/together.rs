@@ -3,19 +3,20 @@
 
 use super::many_slots;
 use crate::stage::{Stage, Victim, hang};
-use crate::stamps::{Phase, Stamps, Word, shared};
+use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::lock::{
-    Barrier, BarrierError, BarrierTimeoutError, Guard, JoinError, LockError, LockTimeoutError, OnceCell, Party,
-    RobustMutex, WaitError,
+    Barrier, BarrierError, BarrierTimeoutError, Guard, LockError, LockTimeoutError, OnceCell, Party, RobustMutex,
+    WaitError,
 };
 use ownerdead::owner::Attachment;
+use ownerdead::sync::Waiting;
 use ownerdead::sync::time::now;
 use rand::RngExt;
 use std::time::Duration;
 
 const PEOPLE: usize = 3;
-/// Phases that the parties come through together.
-const PHASES: u64 = 30;
+/// Phases that the parties come through together after a death.
+const PHASES: u64 = 5;
 const VALUE: u64 = 0x0123_4567_89ab_cdef;
 const COMPLAINTS: [&str; 5] = [
     "an operation gave an error",
@@ -56,6 +57,11 @@ fn others_end(stage: &mut Stage, people: &mut [Victim], dead: usize, since: Dura
     }
 }
 
+/// How one of them waits.
+fn some_way(stage: &mut Stage) -> Waiting {
+    if stage.rng.random_bool(0.5) { Waiting::Sleep } else { Waiting::default() }
+}
+
 /// Three wait for a door to be opened. Who opens it is killed meanwhile, and one of the three is.
 fn at_a_door(stage: &mut Stage, stamps: &'static [Stamps]) {
     let door = RobustMutex::memfd(&many_slots(), 0u64).expect("a mutex");
@@ -64,7 +70,10 @@ fn at_a_door(stage: &mut Stage, stamps: &'static [Stamps]) {
     let all = stage.rng.random_bool(0.5);
     let mut people: Vec<_> = stamps[..PEOPLE]
         .iter()
-        .map(|stamps| stage.spawn("waiter", stamps, || goes_through(&door, stamps, !all)))
+        .map(|stamps| {
+            let waiting = some_way(stage);
+            stage.spawn("waiter", stamps, || goes_through(&door, stamps, !all, waiting))
+        })
         .collect();
     stage.wait_for("three to wait", || stamps[..PEOPLE].iter().all(|stamps| stamps.signal.get() == 1));
     stage.pause(Duration::from_micros(150));
@@ -116,9 +125,10 @@ fn open(door: &RobustMutex<u64>, me: &Attachment, all: bool, stamps: &Stamps) {
     }
 }
 
-fn goes_through(door: &RobustMutex<u64>, stamps: &Stamps, passes_on: bool) {
+fn goes_through(door: &RobustMutex<u64>, stamps: &Stamps, passes_on: bool, waiting: Waiting) {
     stamps.enter(Phase::Attaching);
     let me = door.attach().expect("a free slot");
+    me.set_waiting(waiting);
     let [opened, ..] = door.condvars();
     stamps.enter(Phase::Locking);
     stamps.signal.set(1);
@@ -142,27 +152,36 @@ fn goes_through(door: &RobustMutex<u64>, stamps: &Stamps, passes_on: bool) {
     stamps.enter(Phase::Outside);
 }
 
-/// Three want the same value. One is killed.
+/// Three want the same value, at once. One is killed.
 fn once(stage: &mut Stage, stamps: &'static [Stamps]) {
     let cell = OnceCell::memfd(&many_slots()).expect("a cell");
     stage.watch(&[("once", cell.segment())]);
-    let (tries, done) = (&stamps[PEOPLE].begun, &stamps[PEOPLE].ended);
-    let mut people: Vec<_> = stamps[..PEOPLE]
-        .iter()
-        .map(|stamps| stage.spawn("initialiser", stamps, || initialises(&cell, stamps, tries, done)))
+    let mut people: Vec<_> = (0..PEOPLE)
+        .map(|who| {
+            let waiting = some_way(stage);
+            stage.spawn("initialiser", &stamps[who], || initialises(&cell, &stamps[who], &stamps[PEOPLE], waiting))
+        })
         .collect();
+    stage.wait_for("three to be ready", || stamps[..PEOPLE].iter().all(|stamps| stamps.signal.get() == 1));
     let dead = stage.rng.random_range(0..PEOPLE);
-    stage.wait_for("a victim to run", || stamps[dead].started());
-    stage.pause(Duration::from_micros(120));
+    stamps[PEOPLE].signal.set(1);
+    stage.pause(Duration::from_micros(60));
     let since = stage.kill(&mut people[dead], &stamps[dead]);
     others_end(stage, &mut people, dead, since);
     stage.expect(cell.get() == Some(&VALUE), || format!("in the end the value is {:x?}", cell.get()));
 }
 
-fn initialises(cell: &OnceCell<u64>, stamps: &Stamps, tries: &Word, done: &Word) {
+/// Begins when `all` says so, which has what concerns all of them: tries that were begun, and whether one came to its end.
+fn initialises(cell: &OnceCell<u64>, stamps: &Stamps, all: &Stamps, waiting: Waiting) {
+    let Stamps { begun: tries, ended: done, signal: go, .. } = all;
     stamps.enter(Phase::Attaching);
     let me = cell.attach().expect("a free slot");
+    me.set_waiting(waiting);
     stamps.enter(Phase::Opening);
+    stamps.signal.set(1);
+    while go.get() == 0 {
+        std::hint::spin_loop();
+    }
     let made = cell.get_or_init(&me, |state| {
         stamps.enter(Phase::Repairing);
         if done.get() != 0 {
@@ -186,36 +205,47 @@ fn initialises(cell: &OnceCell<u64>, stamps: &Stamps, tries: &Word, done: &Word)
     stamps.enter(Phase::Outside);
 }
 
-/// Three come through phase after phase. One is killed; the stage takes its seat over, and they go on.
+/// Three come through phase after phase. One is killed; the stage takes its seat over, and they go on for a while.
 fn barrier(stage: &mut Stage, stamps: &'static [Stamps]) {
     let barrier = Barrier::memfd(&many_slots(), PEOPLE).expect("a barrier");
     stage.watch(&[("barrier", barrier.segment())]);
-    let mut people: Vec<_> =
-        stamps[..PEOPLE].iter().map(|own| stage.spawn("party", own, || takes_part(&barrier, own, stamps))).collect();
+    // Phases until all leave: nobody knows yet.
+    let phases = &stamps[PEOPLE].ended;
+    phases.set(u64::MAX);
+    let mut people: Vec<_> = (0..PEOPLE)
+        .map(|who| {
+            let waiting = some_way(stage);
+            stage.spawn("party", &stamps[who], || takes_part(&barrier, &stamps[who], stamps, waiting))
+        })
+        .collect();
     let dead = stage.rng.random_range(0..PEOPLE);
-    stage.wait_for("a victim to run", || stamps[dead].started());
-    stage.pause(Duration::from_micros(400));
+    let first = stage.rng.random_range(1..6);
+    stage.wait_for("the parties to meet", || barrier.status().completed >= first);
+    stage.pause(Duration::from_micros(100));
     let since = stage.kill(&mut people[dead], &stamps[dead]);
     let me = barrier.attach().expect("a free slot");
-    let until = now() + hang();
-    let mut party = loop {
-        match barrier.join(&me) {
-            Ok(party) => break party,
-            // The others may be on their way to their seats, or be through already.
-            Err(JoinError::Full { .. }) if now() < until => std::thread::yield_now(),
-            Err(error) => return stage.finding(&format!("the seat of a dead party: {error}")),
-        }
+    let mut party = match barrier.join(&me) {
+        Ok(party) => party,
+        Err(error) => return stage.finding(&format!("the seat of a dead party: {error}")),
     };
-    while u64::from(barrier.status().completed) < PHASES {
+    stage.expect(party.owner_died(), || "a dead one's seat, and it is not said".into());
+    // Before the stage arrives, so before anybody can come there.
+    phases.set(u64::from(barrier.status().completed) + PHASES);
+    while u64::from(barrier.status().completed) < phases.get() {
         // By the death itself, or by who has taken the seat over: the stage, which is to reset it.
         if barrier.status().broken_by.is_some() {
             let _ = party.reset();
         }
+        let inherited = party.has_arrived();
         let before = barrier.status().completed;
-        arrives(&party, stamps, before.into());
+        if !inherited {
+            arrives(&party, stamps, before.into());
+        }
         match party.wait_timeout(hang()) {
+            // Of which phase the dead one's arrival was, the stage cannot say.
+            Ok(_) if inherited => {}
             Ok(_) => came_through(&stamps[PEOPLE], stamps, before.into()),
-            Err(BarrierTimeoutError::PartyDied { .. }) => {}
+            // And of the death it knows.
             Err(BarrierTimeoutError::TimedOut) => return stage.hangs("the parties of a barrier did not come"),
             Err(error) => return stage.finding(&error.to_string()),
         }
@@ -238,21 +268,25 @@ fn came_through(own: &Stamps, stamps: &[Stamps], phase: u64) {
     }
 }
 
-fn takes_part(barrier: &Barrier, own: &Stamps, stamps: &[Stamps]) {
+fn takes_part(barrier: &Barrier, own: &Stamps, stamps: &[Stamps], waiting: Waiting) {
     own.enter(Phase::Attaching);
     let me = barrier.attach().expect("a free slot");
+    me.set_waiting(waiting);
     own.enter(Phase::Opening);
     let Ok(mut party) = barrier.join(&me) else { return own.complain(1, 7, 0) };
+    let (mut told, phases) = (0, &stamps[PEOPLE].ended);
     loop {
+        // It stays so until this party arrives.
         let phase = u64::from(barrier.status().completed);
-        if phase >= PHASES {
+        if phase >= phases.get() {
             break;
         }
         arrives(&party, stamps, phase);
         own.enter(Phase::Locking);
         match party.wait() {
             Ok(_) => came_through(own, stamps, phase),
-            Err(BarrierError::PartyDied { .. }) => {}
+            // One dies, so one is told of.
+            Err(BarrierError::PartyDied { .. }) if told == 0 => told += 1,
             Err(_) => return own.complain(1, 8, 0),
         }
         own.enter(Phase::Outside);

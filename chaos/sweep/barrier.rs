@@ -10,8 +10,13 @@ use std::cell::RefCell;
 use std::mem::forget;
 
 const SLOTS: u32 = 6;
-/// Offset of the right of seat 0: see `segment` and `lock::barrier`.
-const SEAT_0: usize = 4096 * (1 + SLOTS as usize) + 384;
+/// Offsets of the phase's word and of the right of seat 0: see `segment` and `lock::barrier`.
+const PHASE: usize = 4096 * (1 + SLOTS as usize) + 128;
+const SEAT_0: usize = PHASE + 256;
+/// Held by slot 77: see `owner::right`.
+const SLOT_77: u64 = 1 << 32 | 1 << 29 | 77;
+/// Of the phase's word.
+const OWED: u64 = 1 << 25;
 
 /// Facts: whether the victim has begun to arrive, and whether it came through.
 const BEGUN: usize = 0;
@@ -40,6 +45,18 @@ enum Other {
     Foreign,
     /// Both seats are of those who live.
     Full,
+    /// It lives, and its seat's right has become that of a slot which is not there.
+    Damaged,
+    /// It stands still, and has not arrived; the victim has.
+    Outwaits,
+    /// It has come after the victim had arrived, and come through.
+    Through,
+    /// It has taken over from one that died before it arrived, and the victim was not told.
+    TakenOver,
+    /// There is none, and all are to be woken, which one that is dead has not done.
+    Owed,
+    /// It lives, and a third one is missing.
+    Third,
 }
 
 type Operation = fn(&Meeting, &mut Victim);
@@ -62,7 +79,8 @@ pub struct Victim {
 
 impl Meeting {
     fn new(other: Other, seated: bool, operation: Operation) -> Self {
-        let barrier = Barrier::memfd(&Options::new().slots(SLOTS), 2).expect("a barrier");
+        let parties = if other == Other::Third { 3 } else { 2 };
+        let barrier = Barrier::memfd(&Options::new().slots(SLOTS), parties).expect("a barrier");
         let memory = Memory::of(barrier.segment()).expect("its file, mapped");
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
@@ -92,6 +110,12 @@ impl Meeting {
         second
     }
 
+    fn write(&self, offset: usize, word: u64) {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.memory.len());
+        // SAFETY: in bounds of the mapping, as was just seen, and aligned; nobody else is at work.
+        unsafe { self.memory.start().as_ptr().add(offset).cast::<u64>().write(word) };
+    }
+
     /// Number of a dead one's seat.
     fn dead(&self) -> usize {
         self.seated.into()
@@ -105,16 +129,35 @@ impl Meeting {
             self.attached()
         };
         let mut party = self.seated.then(|| self.barrier.join(me).expect("a seat"));
-        if matches!(self.other, Other::Told | Other::Reset) {
-            let party = party.as_mut().expect("seated");
-            assert_eq!(party.wait_timeout(SHORT), Err(BarrierTimeoutError::PartyDied { seat: 1 }));
-        }
-        if self.other == Other::Reset {
-            let mut next = self.joins();
-            next.reset().expect("it is broken");
-            forget(next);
+        if let Some(party) = &mut party {
+            self.comes_to_be(party);
         }
         Victim { me, party }
+    }
+
+    /// What happens when the victim has its seat.
+    fn comes_to_be(&self, party: &mut Party) {
+        match self.other {
+            Other::Told | Other::Reset => {
+                assert_eq!(party.wait_timeout(SHORT), Err(BarrierTimeoutError::PartyDied { seat: 1 }));
+                if self.other == Other::Reset {
+                    let mut next = self.joins();
+                    next.reset().expect("it is broken");
+                    forget(next);
+                }
+            }
+            Other::Damaged => self.write(SEAT_0, SLOT_77),
+            Other::Outwaits => assert_eq!(party.wait_timeout(SHORT), Err(BarrierTimeoutError::TimedOut)),
+            Other::Through => {
+                assert_eq!(party.wait_timeout(SHORT), Err(BarrierTimeoutError::TimedOut));
+                let mut next = self.joins();
+                assert_eq!(next.wait(), Ok(Arrival::Leader));
+                forget(next);
+            }
+            Other::TakenOver => forget(self.joins()),
+            Other::Owed => self.write(PHASE, OWED),
+            _ => {}
+        }
     }
 
     fn is_child(&self) -> bool {
@@ -132,16 +175,12 @@ impl Subject for Meeting {
 
     fn prepare<'s>(&'s self, cast: &mut Cast<'s>, _: &Facts) {
         match self.other {
-            Other::Vacant | Other::Foreign => {}
-            Other::Lives => cast.stands(|| self.joins()),
+            Other::Vacant | Other::Foreign | Other::Through | Other::Owed => {}
+            Other::Lives | Other::Damaged | Other::Outwaits | Other::Third => cast.stands(|| self.joins()),
             Other::Waits => cast.stands(|| self.waits()),
-            Other::Died | Other::Told | Other::Reset => cast.dies(|| self.second(|| self.joins())),
+            Other::Died | Other::Told | Other::Reset | Other::TakenOver => cast.dies(|| self.second(|| self.joins())),
             Other::DiedWaiting => cast.dies(|| self.second(|| self.waits())),
-            // See `owner::right`: held by slot 77.
-            // SAFETY: in bounds of the mapping, and aligned; nobody else is at work.
-            Other::NoSlot => unsafe {
-                self.memory.start().as_ptr().add(SEAT_0).cast::<u64>().write(1 << 32 | 1 << 29 | 77);
-            },
+            Other::NoSlot => self.write(SEAT_0, SLOT_77),
             Other::Full => cast.stands(|| (self.joins(), self.joins())),
         }
         if self.is_child() {
@@ -179,7 +218,9 @@ impl Subject for Meeting {
             Err(JoinError::Full { parties: 2 }) if self.other == Other::Full || self.is_child() && self.seated => {
                 "full"
             }
-            Err(JoinError::Corrupt { seat: 0, .. }) if self.other == Other::NoSlot => return Ok("damaged"),
+            Err(JoinError::Corrupt { seat: 0, .. }) if matches!(self.other, Other::NoSlot | Other::Damaged) => {
+                return Ok("damaged");
+            }
             Err(error) => return Err(Finding::stuck(format!("a dead one's seat: {error}"))),
         };
         if let Some(party) = party
@@ -198,7 +239,9 @@ impl Subject for Meeting {
             let before = self.barrier.status();
             match party.wait_timeout(SHORT) {
                 Ok(_) if self.barrier.status().completed > 0 => {}
-                Err(BarrierTimeoutError::TimedOut) if self.barrier.status().arrived < 2 => return Ok(()),
+                Err(BarrierTimeoutError::TimedOut) if self.barrier.status().arrived < self.barrier.status().parties => {
+                    return Ok(());
+                }
                 Err(BarrierTimeoutError::PartyDied { seat }) if seat != party.seat() => return Ok(()),
                 other => return Err(Finding::stuck(format!("after the recovery ({before:?}): {other:?}"))),
             }
@@ -225,29 +268,38 @@ operations! {
             Err(JoinError::Full { parties: 2 }) => assert_eq!(subject.other, Other::Full),
             Err(JoinError::WrongSegment) => assert_eq!(subject.other, Other::Foreign),
             Err(JoinError::Corrupt { seat: 0, .. }) => assert_eq!(subject.other, Other::NoSlot),
-            Err(error) => assert!(subject.is_child(), "{error}"),
+            Err(JoinError::Forked) => assert!(subject.is_child()),
+            Err(error) => panic!("{error}"),
         }
     }
     wait(subject, victim) {
         match victim.party.as_mut().expect("seated").wait() {
-            Ok(arrival) => {
-                assert_eq!(arrival, Arrival::Leader);
-                assert!(matches!(subject.other, Other::Waits | Other::DiedWaiting));
+            Ok(Arrival::Leader) => assert!(matches!(subject.other, Other::Waits | Other::DiedWaiting)),
+            Ok(Arrival::Follower) => assert_eq!(subject.other, Other::Through),
+            Err(BarrierError::PartyDied { seat }) => {
+                assert_eq!(seat, subject.dead());
+                assert!(matches!(subject.other, Other::Died | Other::TakenOver));
             }
-            Err(BarrierError::PartyDied { seat }) => assert_eq!((subject.other, seat), (Other::Died, subject.dead())),
-            Err(BarrierError::Corrupt { seat: 0, .. }) => assert_eq!(subject.other, Other::NoSlot),
-            Err(error) => assert!(subject.is_child(), "{error}"),
+            Err(BarrierError::Corrupt { seat: 0, .. }) => assert_eq!(subject.other, Other::Damaged),
+            Err(BarrierError::Forked) => assert!(subject.is_child()),
+            Err(error) => panic!("{error}"),
         }
     }
     wait_timeout(subject, victim) {
-        use Other::{Lives, Reset, Told, Vacant};
+        use Other::{Lives, Outwaits, Owed, Reset, Third, Told, Vacant};
         match victim.party.as_mut().expect("seated").wait_timeout(SHORT) {
-            Ok(_) => assert!(matches!(subject.other, Other::Waits | Other::DiedWaiting)),
+            Ok(Arrival::Leader) => assert!(matches!(subject.other, Other::Waits | Other::DiedWaiting)),
+            Ok(Arrival::Follower) => assert_eq!(subject.other, Other::Through),
             Err(BarrierTimeoutError::PartyDied { seat }) => {
-                assert_eq!((subject.other, seat), (Other::Died, subject.dead()));
+                assert_eq!(seat, subject.dead());
+                assert!(matches!(subject.other, Other::Died | Other::TakenOver));
             }
-            Err(BarrierTimeoutError::TimedOut) => assert!(matches!(subject.other, Vacant | Lives | Told | Reset)),
-            Err(error) => assert!(subject.is_child(), "{error}"),
+            Err(BarrierTimeoutError::TimedOut) => {
+                assert!(matches!(subject.other, Vacant | Lives | Told | Reset | Outwaits | Owed | Third));
+            }
+            Err(BarrierTimeoutError::Corrupt { seat: 0, .. }) => assert_eq!(subject.other, Other::Damaged),
+            Err(BarrierTimeoutError::Forked) => assert!(subject.is_child()),
+            Err(error) => panic!("{error}"),
         }
     }
     reset(subject, victim) {
@@ -261,11 +313,19 @@ operations! {
 }
 
 pub fn cases(all: &mut Vec<Case>) {
-    use Other::{Died, DiedWaiting, Foreign, Full, Lives, NoSlot, Reset, Told, Vacant, Waits};
+    use Other::{
+        Damaged, Died, DiedWaiting, Foreign, Full, Lives, NoSlot, Outwaits, Owed, Reset, TakenOver, Third, Through,
+        Told, Vacant, Waits,
+    };
     const ROWS: [(&str, Operation, &[Other], bool); 5] = [
         ("join", join, &[Died, DiedWaiting, Vacant, Lives, Full, NoSlot, Foreign], false),
-        ("wait", wait, &[Waits, DiedWaiting, Died], true),
-        ("wait_timeout", wait_timeout, &[Lives, Waits, DiedWaiting, Died, Told, Reset], true),
+        ("wait", wait, &[Waits, DiedWaiting, Died, Damaged, Through, TakenOver], true),
+        (
+            "wait_timeout",
+            wait_timeout,
+            &[Lives, Waits, DiedWaiting, Died, Told, Reset, Vacant, Damaged, Outwaits, Through, TakenOver, Owed, Third],
+            true,
+        ),
         ("reset", reset, &[Told, Lives], true),
         ("leave", leave, &[Lives], true),
     ];
@@ -274,7 +334,12 @@ pub fn cases(all: &mut Vec<Case>) {
         for &other in others {
             let title = format!("barrier.{name}.{}", format!("{other:?}").to_lowercase());
             let case = Case::new(title, address, move || Meeting::new(other, seated, operation));
-            all.push(if name == "join" && other == Died { case } else { case.first_deaths_alone() });
+            all.push(match (name, other) {
+                ("join", Died) => case,
+                // Room for the words of many parties is filled in a loop.
+                (_, Third) => case.first_deaths_alone().few_planted(),
+                _ => case.first_deaths_alone(),
+            });
         }
         let forked = move || Meeting { handles: Handles::Inherited, ..Meeting::new(Lives, seated, operation) };
         all.push(Case::new(format!("barrier.{name}.forked"), address, forked).first_deaths_alone());

@@ -3,7 +3,7 @@
 use super::case::{Case, Handles, brief};
 use super::mutex::SHORT;
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
-use ownerdead::lock::{Guard, LockTimeoutError, NotifyError, RobustMutex, WaitError, Waited};
+use ownerdead::lock::{Guard, LockError, LockTimeoutError, NotifyError, RobustMutex, WaitError, Waited};
 use ownerdead::owner::{Attachment, Holder};
 use ownerdead::segment::Options;
 use std::cell::RefCell;
@@ -32,6 +32,12 @@ enum Is {
     Gate,
     /// The victim is attached to another segment.
     Foreign,
+    /// The victim waits with the lock of another mutex.
+    Other,
+    /// The victim's lock was a dead one's, and is not repaired.
+    NotRepaired,
+    /// Somebody has waited for the victim's lock, in vain.
+    LockWaited,
 }
 
 /// Whom the victim watches, if it does.
@@ -44,6 +50,8 @@ enum Watches {
 
 pub struct Waiting {
     mutex: RobustMutex<u64>,
+    /// One that is not looked at.
+    other: RobustMutex<u64>,
     memory: Memory,
     is: Is,
     watches: Watches,
@@ -67,7 +75,8 @@ impl Waiting {
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
         let (handles, inherited) = (Handles::Own, RefCell::new(None));
-        Self { mutex, memory, is, watches, handles, inherited, locked, operation }
+        let other = RobustMutex::memfd(&Options::new().slots(1), 0).expect("a mutex");
+        Self { mutex, other, memory, is, watches, handles, inherited, locked, operation }
     }
 
     fn attached(&self) -> &'static Attachment {
@@ -82,16 +91,24 @@ impl Waiting {
 
     fn begins<'m>(&self, mutex: &'m RobustMutex<u64>) -> Victim<'m> {
         let me = if self.is == Is::Foreign {
-            let other = RobustMutex::memfd(&Options::new().slots(1), 0u64).expect("a mutex");
-            Box::leak(Box::new(brief(other.attach().expect("a free slot"))))
+            Box::leak(Box::new(brief(self.other.attach().expect("a free slot"))))
         } else {
             self.attached()
         };
-        Victim { me, guard: self.locked.then(|| mutex.lock(me).expect("a free lock")) }
+        let lock = || match mutex.lock(me) {
+            Ok(guard) => guard,
+            Err(LockError::OwnerDied(died)) if self.is == Is::NotRepaired => died.into_guard(),
+            Err(error) => panic!("{error}"),
+        };
+        let guard = self.locked.then(lock);
+        if self.is == Is::LockWaited {
+            assert!(matches!(mutex.lock_timeout(self.attached(), SHORT), Err(LockTimeoutError::TimedOut)));
+        }
+        Victim { me, guard }
     }
 
     /// The one in slot 0: it stands still, or is dead.
-    fn other(&self) -> Holder {
+    fn watched(&self) -> Holder {
         let slot = if self.watches == Watches::NoSlot { SLOTS } else { 0 };
         Holder { slot, incarnation: 1 }
     }
@@ -116,7 +133,8 @@ impl Subject for Waiting {
             cast.dies(|| self.attached());
         }
         match self.is {
-            Is::Quiet | Is::Foreign => {}
+            Is::Quiet | Is::Foreign | Is::Other | Is::LockWaited => {}
+            Is::NotRepaired => cast.dies(|| self.mutex.lock(self.attached()).expect("a free lock")),
             Is::Waited => self.write(SEQUENCE, WAITERS | 3),
             Is::Watched => self.write(SEQUENCE, WATCHERS | 3),
             Is::Owed => self.write(SEQUENCE, OWED | 3),
@@ -185,19 +203,29 @@ operations! {
     notify_all(subject, victim) { judge_notify(subject, subject.mutex.condvars()[0].notify_all(victim.me)) }
     wait_timeout(subject, victim) {
         let guard = victim.guard.take().expect("locked before");
-        match subject.mutex.condvars()[0].wait_timeout(guard, SHORT) {
+        let at = if subject.is == Is::Other { &subject.other } else { &subject.mutex };
+        match at.condvars()[0].wait_timeout(guard, SHORT) {
             Ok((guard, waited)) => {
                 assert_eq!(waited, Waited::TimedOut);
                 drop(guard);
             }
             Err(WaitError::Forked) => assert!(subject.is_child()),
+            Err(WaitError::NotRepaired(mut guard)) => {
+                assert_eq!(subject.is, Is::NotRepaired);
+                guard.mark_consistent();
+                drop(guard);
+            }
+            Err(WaitError::OtherMutex(guard)) => {
+                assert_eq!(subject.is, Is::Other);
+                drop(guard);
+            }
             Err(WaitError::Corrupt { .. }) => assert_eq!(subject.is, Is::Gate),
             Err(error) => panic!("{error}"),
         }
     }
     wait_or_death(subject, victim) {
         let guard = victim.guard.take().expect("locked before");
-        match subject.mutex.condvars()[0].wait_or_death(guard, subject.other(), Some(SHORT)) {
+        match subject.mutex.condvars()[0].wait_or_death(guard, subject.watched(), Some(SHORT)) {
             Ok((guard, waited)) => {
                 let died = subject.watches == Watches::Dead;
                 assert_eq!(waited, if died { Waited::HolderDied } else { Waited::TimedOut });
@@ -232,7 +260,13 @@ pub fn cases(all: &mut Vec<Case>) {
             false,
         ),
         ("notify_all", notify_all, &[Is::Waited, Is::Quiet, Is::Watched, Is::Foreign], &[Watches::Dead], false),
-        ("wait_timeout", wait_timeout, &[Is::Quiet, Is::Owed, Is::Gate], &[Watches::Dead], true),
+        (
+            "wait_timeout",
+            wait_timeout,
+            &[Is::Quiet, Is::Owed, Is::Gate, Is::Other, Is::NotRepaired, Is::LockWaited],
+            &[Watches::Dead],
+            true,
+        ),
         ("wait_or_death", wait_or_death, &[Is::Quiet], &[Watches::Living, Watches::Dead, Watches::NoSlot], true),
     ];
     for (name, operation, states, watched, locked) in ROWS {

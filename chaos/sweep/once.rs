@@ -1,11 +1,12 @@
 //! Once-initialisation: one dies while it initialises, finds it done, or takes it over from the dead.
 
-use super::case::{Case, FactsOf, brief};
+use super::case::{Case, FactsOf, Handles, brief};
 use super::mutex::SHORT;
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::lock::{OnceCell, OnceError, OnceState, OnceTimeoutError};
 use ownerdead::owner::Attachment;
 use ownerdead::segment::Options;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const SLOTS: u32 = 5;
@@ -31,15 +32,25 @@ enum Is {
     NoHolder,
     /// The victim is attached to another segment.
     Foreign,
+    /// Nobody has tried. While the victim does, somebody waits for it, in vain.
+    WaitedFor,
 }
 
-type Operation = fn(&Initialising, &Attachment, &Facts);
+type Operation = fn(&Initialising, &Victim, &Facts);
 
 pub struct Initialising {
     cell: OnceCell<u64>,
     memory: Memory,
     is: Is,
+    handles: Handles,
+    inherited: RefCell<Option<Victim>>,
     operation: Operation,
+}
+
+pub struct Victim {
+    me: &'static Attachment,
+    /// Another membership of its thread: to the others it is another one.
+    other: Option<&'static Attachment>,
 }
 
 impl Initialising {
@@ -48,7 +59,8 @@ impl Initialising {
         let memory = Memory::of(cell.segment()).expect("its file, mapped");
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
-        Self { cell, memory, is, operation }
+        let (handles, inherited) = (Handles::Own, RefCell::new(None));
+        Self { cell, memory, is, handles, inherited, operation }
     }
 
     fn attached(&self) -> &'static Attachment {
@@ -70,6 +82,29 @@ impl Initialising {
         });
     }
 
+    /// What the victim has when its operation begins.
+    fn begins(&self) -> Victim {
+        let me = if self.is == Is::Foreign {
+            let other = OnceCell::<u64>::memfd(&Options::new().slots(1)).expect("a cell");
+            Box::leak(Box::new(brief(other.attach().expect("a free slot"))))
+        } else {
+            self.attached()
+        };
+        Victim { me, other: (self.is == Is::WaitedFor).then(|| self.attached()) }
+    }
+
+    /// The victim makes the value.
+    fn makes(&self, victim: &Victim, facts: &Facts, state: OnceState) -> u64 {
+        if let Some(other) = victim.other {
+            assert_eq!(self.cell.get_or_init_timeout(other, SHORT, |_| 0), Err(OnceTimeoutError::TimedOut));
+        }
+        make(facts, state)
+    }
+
+    fn is_child(&self) -> bool {
+        self.handles == Handles::Inherited
+    }
+
     fn is_damaged(&self) -> bool {
         matches!(self.is, Is::NoSlot | Is::NoHolder)
     }
@@ -86,7 +121,7 @@ fn make(facts: &Facts, state: OnceState) -> u64 {
 }
 
 impl Subject for Initialising {
-    type Victim<'s> = &'static Attachment;
+    type Victim<'s> = Victim;
     type Survivor<'s> = &'static Attachment;
 
     fn memory(&self) -> &Memory {
@@ -97,7 +132,7 @@ impl Subject for Initialising {
         // SAFETY: stops this process.
         let stops = || _ = unsafe { libc::raise(libc::SIGSTOP) };
         match self.is {
-            Is::Fresh | Is::Foreign => {}
+            Is::Fresh | Is::Foreign | Is::WaitedFor => {}
             Is::DeadOnes => cast.dies(|| self.tries(facts, stops)),
             Is::Tried => cast.stands(|| self.tries(facts, stops)),
             Is::Panicked => cast.dies(|| {
@@ -112,18 +147,17 @@ impl Subject for Initialising {
             Is::NoSlot => self.write(1 << 32 | 1 << 29 | 77),
             Is::NoHolder => self.write(1),
         }
-    }
-
-    fn attach(&self, _: &Facts) -> &'static Attachment {
-        if self.is == Is::Foreign {
-            let other = OnceCell::<u64>::memfd(&Options::new().slots(1)).expect("a cell");
-            return Box::leak(Box::new(brief(other.attach().expect("a free slot"))));
+        if self.handles == Handles::Inherited {
+            self.inherited.replace(Some(self.begins()));
         }
-        self.attached()
     }
 
-    fn operation(&self, me: &mut &'static Attachment, facts: &Facts) {
-        (self.operation)(self, me, facts);
+    fn attach(&self, _: &Facts) -> Victim {
+        self.inherited.take().unwrap_or_else(|| self.begins())
+    }
+
+    fn operation(&self, victim: &mut Victim, facts: &Facts) {
+        (self.operation)(self, victim, facts);
     }
 
     fn arrive(&self, _: &Facts) -> &'static Attachment {
@@ -156,39 +190,41 @@ impl Subject for Initialising {
 }
 
 #[inline(never)]
-fn get_or_init(subject: &Initialising, me: &Attachment, facts: &Facts) {
-    match subject.cell.get_or_init(me, |state| make(facts, state)) {
+fn get_or_init(subject: &Initialising, victim: &Victim, facts: &Facts) {
+    match subject.cell.get_or_init(victim.me, |state| subject.makes(victim, facts, state)) {
         Ok(&value) => {
             assert_eq!(value, VALUE);
             FACTS.words(facts)[1].set(1);
         }
         Err(OnceError::Corrupt { .. }) => assert!(subject.is_damaged()),
+        Err(OnceError::Forked) => assert!(subject.is_child()),
         Err(error) => assert_eq!((subject.is, error), (Is::Foreign, OnceError::WrongSegment)),
     }
 }
 
 #[inline(never)]
-fn get_or_init_timeout(subject: &Initialising, me: &Attachment, facts: &Facts) {
-    match subject.cell.get_or_init_timeout(me, SHORT, |state| make(facts, state)) {
+fn get_or_init_timeout(subject: &Initialising, victim: &Victim, facts: &Facts) {
+    match subject.cell.get_or_init_timeout(victim.me, SHORT, |state| make(facts, state)) {
         Ok(&value) => {
             assert_eq!(value, VALUE);
             FACTS.words(facts)[1].set(1);
         }
         Err(OnceTimeoutError::Corrupt { .. }) => assert!(subject.is_damaged()),
+        Err(OnceTimeoutError::Forked) => assert!(subject.is_child()),
         Err(OnceTimeoutError::WrongSegment) => assert_eq!(subject.is, Is::Foreign),
         Err(error) => assert_eq!((subject.is, error), (Is::Tried, OnceTimeoutError::TimedOut)),
     }
 }
 
 #[inline(never)]
-fn get(subject: &Initialising, _: &Attachment, _: &Facts) {
+fn get(subject: &Initialising, _: &Victim, _: &Facts) {
     assert_eq!(subject.cell.get().is_some(), subject.is == Is::Done);
 }
 
 #[inline(never)]
-fn call_inside(subject: &Initialising, me: &Attachment, facts: &Facts) {
-    let made = subject.cell.get_or_init(me, |state| {
-        assert_eq!(subject.cell.get_or_init(me, |_| 0), Err(OnceError::Deadlock));
+fn call_inside(subject: &Initialising, victim: &Victim, facts: &Facts) {
+    let made = subject.cell.get_or_init(victim.me, |state| {
+        assert_eq!(subject.cell.get_or_init(victim.me, |_| 0), Err(OnceError::Deadlock));
         make(facts, state)
     });
     assert_eq!(made, Ok(&VALUE));
@@ -196,9 +232,9 @@ fn call_inside(subject: &Initialising, me: &Attachment, facts: &Facts) {
 }
 
 #[inline(never)]
-fn panic_inside(subject: &Initialising, me: &Attachment, facts: &Facts) {
+fn panic_inside(subject: &Initialising, victim: &Victim, facts: &Facts) {
     let caught = catch_unwind(AssertUnwindSafe(|| {
-        let _ = subject.cell.get_or_init(me, |state| {
+        let _ = subject.cell.get_or_init(victim.me, |state| {
             make(facts, state);
             resume_unwind(Box::new(()))
         });
@@ -207,9 +243,9 @@ fn panic_inside(subject: &Initialising, me: &Attachment, facts: &Facts) {
 }
 
 pub fn cases(all: &mut Vec<Case>) {
-    use Is::{DeadOnes, Done, Foreign, Fresh, NoHolder, NoSlot, Panicked, Tried};
+    use Is::{DeadOnes, Done, Foreign, Fresh, NoHolder, NoSlot, Panicked, Tried, WaitedFor};
     const ROWS: [(&str, Operation, &[Is]); 5] = [
-        ("get_or_init", get_or_init, &[DeadOnes, Fresh, Panicked, Done, NoSlot, NoHolder, Foreign]),
+        ("get_or_init", get_or_init, &[DeadOnes, Fresh, Panicked, Done, NoSlot, NoHolder, Foreign, WaitedFor]),
         ("get_or_init_timeout", get_or_init_timeout, &[Tried, DeadOnes, Fresh, Done, NoSlot, NoHolder, Foreign]),
         ("get", get, &[Done, Fresh]),
         ("call_inside", call_inside, &[Fresh]),
@@ -221,6 +257,10 @@ pub fn cases(all: &mut Vec<Case>) {
             let title = format!("once.{name}.{}", format!("{is:?}").to_lowercase());
             let case = Case::new(title, address, move || Initialising::new(is, operation));
             all.push(if [Fresh, DeadOnes].contains(&is) { case } else { case.first_deaths_alone() });
+        }
+        if states.contains(&Foreign) {
+            let forked = move || Initialising { handles: Handles::Inherited, ..Initialising::new(Fresh, operation) };
+            all.push(Case::new(format!("once.{name}.forked"), address, forked).first_deaths_alone());
         }
     }
 }

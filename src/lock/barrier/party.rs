@@ -73,6 +73,12 @@ impl Party {
         self.owner_died
     }
 
+    /// Whether it has arrived, or the one whose seat it took over has, in a phase of whose end it was not told yet: the next wait does that, and
+    /// does not arrive again. So who takes a seat over knows whether the dead one's part of the phase is done.
+    pub fn has_arrived(&self) -> bool {
+        self.arrived.is_some()
+    }
+
     /// Arrives, and sleeps until all have.
     ///
     /// # Errors
