@@ -15,7 +15,10 @@ const PHASE: usize = 4096 * (1 + SLOTS as usize) + 128;
 const SEAT_0: usize = PHASE + 256;
 /// Held by slot 77: see `owner::right`.
 const SLOT_77: u64 = 1 << 32 | 1 << 29 | 77;
-/// Of the phase's word.
+/// Held, by a slot that no table has: of a mutex it would say that it is given up for good.
+const NO_SLOT: u64 = 1 << 29 | 0xffe;
+/// Bits of the phase's word.
+const BROKEN: u64 = 1 << 31;
 const OWED: u64 = 1 << 25;
 
 /// Facts: whether the victim has begun to arrive, and whether it came through.
@@ -35,8 +38,12 @@ enum Other {
     Died,
     /// It died after it arrived.
     DiedWaiting,
+    /// It died before it arrived, and somebody has broken the phase.
+    Broken,
     /// It died before it arrived, and the victim was told.
     Told,
+    /// The same, and all are to be woken, which one that is dead has not done.
+    ToldOwed,
     /// It is told, and somebody else has reset the barrier.
     Reset,
     /// Its seat's right is of a slot that is not there.
@@ -45,15 +52,16 @@ enum Other {
     Foreign,
     /// Both seats are of those who live.
     Full,
-    /// It lives, and its seat's right has become that of a slot which is not there.
+    /// It lives, and its seat's right has become that of a slot which is not there, or of none.
     Damaged,
+    NoHolder,
     /// It stands still, and has not arrived; the victim has.
     Outwaits,
     /// It has come after the victim had arrived, and come through.
     Through,
     /// It has taken over from one that died before it arrived, and the victim was not told.
     TakenOver,
-    /// There is none, and all are to be woken, which one that is dead has not done.
+    /// There is none, and all are to be woken.
     Owed,
     /// It lives, and a third one is missing.
     Third,
@@ -138,15 +146,19 @@ impl Meeting {
     /// What happens when the victim has its seat.
     fn comes_to_be(&self, party: &mut Party) {
         match self.other {
-            Other::Told | Other::Reset => {
+            Other::Told | Other::ToldOwed | Other::Reset => {
                 assert_eq!(party.wait_timeout(SHORT), Err(BarrierTimeoutError::PartyDied { seat: 1 }));
                 if self.other == Other::Reset {
                     let mut next = self.joins();
                     next.reset().expect("it is broken");
                     forget(next);
                 }
+                if self.other == Other::ToldOwed {
+                    self.write(PHASE, BROKEN | 1 << 26 | OWED);
+                }
             }
             Other::Damaged => self.write(SEAT_0, SLOT_77),
+            Other::NoHolder => self.write(SEAT_0, NO_SLOT),
             Other::Outwaits => assert_eq!(party.wait_timeout(SHORT), Err(BarrierTimeoutError::TimedOut)),
             Other::Through => {
                 assert_eq!(party.wait_timeout(SHORT), Err(BarrierTimeoutError::TimedOut));
@@ -176,9 +188,17 @@ impl Subject for Meeting {
     fn prepare<'s>(&'s self, cast: &mut Cast<'s>, _: &Facts) {
         match self.other {
             Other::Vacant | Other::Foreign | Other::Through | Other::Owed => {}
-            Other::Lives | Other::Damaged | Other::Outwaits | Other::Third => cast.stands(|| self.joins()),
+            Other::Lives | Other::Damaged | Other::NoHolder | Other::Outwaits | Other::Third => {
+                cast.stands(|| self.joins())
+            }
             Other::Waits => cast.stands(|| self.waits()),
-            Other::Died | Other::Told | Other::Reset | Other::TakenOver => cast.dies(|| self.second(|| self.joins())),
+            Other::Died | Other::Told | Other::ToldOwed | Other::Reset | Other::TakenOver => {
+                cast.dies(|| self.second(|| self.joins()))
+            }
+            Other::Broken => {
+                cast.dies(|| self.joins());
+                self.write(PHASE, BROKEN);
+            }
             Other::DiedWaiting => cast.dies(|| self.second(|| self.waits())),
             Other::NoSlot => self.write(SEAT_0, SLOT_77),
             Other::Full => cast.stands(|| (self.joins(), self.joins())),
@@ -218,7 +238,9 @@ impl Subject for Meeting {
             Err(JoinError::Full { parties: 2 }) if self.other == Other::Full || self.is_child() && self.seated => {
                 "full"
             }
-            Err(JoinError::Corrupt { seat: 0, .. }) if matches!(self.other, Other::NoSlot | Other::Damaged) => {
+            Err(JoinError::Corrupt { seat: 0, .. })
+                if matches!(self.other, Other::NoSlot | Other::Damaged | Other::NoHolder) =>
+            {
                 return Ok("damaged");
             }
             Err(error) => return Err(Finding::stuck(format!("a dead one's seat: {error}"))),
@@ -262,14 +284,13 @@ operations! {
     join(subject, victim) {
         match subject.barrier.join(victim.me) {
             Ok(party) => {
-                assert_eq!(party.owner_died(), matches!(subject.other, Other::Died | Other::DiedWaiting));
+                assert_eq!(party.owner_died(), matches!(subject.other, Other::Died | Other::DiedWaiting | Other::Broken));
                 victim.party = Some(party);
             }
-            Err(JoinError::Full { parties: 2 }) => assert_eq!(subject.other, Other::Full),
+            Err(JoinError::Full { parties }) => assert_eq!((subject.other, parties), (Other::Full, 2)),
             Err(JoinError::WrongSegment) => assert_eq!(subject.other, Other::Foreign),
-            Err(JoinError::Corrupt { seat: 0, .. }) => assert_eq!(subject.other, Other::NoSlot),
+            Err(JoinError::Corrupt { seat, .. }) => assert_eq!((subject.other, seat), (Other::NoSlot, 0)),
             Err(JoinError::Forked) => assert!(subject.is_child()),
-            Err(error) => panic!("{error}"),
         }
     }
     wait(subject, victim) {
@@ -280,13 +301,15 @@ operations! {
                 assert_eq!(seat, subject.dead());
                 assert!(matches!(subject.other, Other::Died | Other::TakenOver));
             }
-            Err(BarrierError::Corrupt { seat: 0, .. }) => assert_eq!(subject.other, Other::Damaged),
+            Err(BarrierError::Corrupt { seat, .. }) => {
+                assert_eq!(seat, 0);
+                assert!(matches!(subject.other, Other::Damaged | Other::NoHolder));
+            }
             Err(BarrierError::Forked) => assert!(subject.is_child()),
-            Err(error) => panic!("{error}"),
         }
     }
     wait_timeout(subject, victim) {
-        use Other::{Lives, Outwaits, Owed, Reset, Third, Told, Vacant};
+        use Other::{Lives, Outwaits, Owed, Reset, Third, Told, ToldOwed, Vacant};
         match victim.party.as_mut().expect("seated").wait_timeout(SHORT) {
             Ok(Arrival::Leader) => assert!(matches!(subject.other, Other::Waits | Other::DiedWaiting)),
             Ok(Arrival::Follower) => assert_eq!(subject.other, Other::Through),
@@ -295,11 +318,13 @@ operations! {
                 assert!(matches!(subject.other, Other::Died | Other::TakenOver));
             }
             Err(BarrierTimeoutError::TimedOut) => {
-                assert!(matches!(subject.other, Vacant | Lives | Told | Reset | Outwaits | Owed | Third));
+                assert!(matches!(subject.other, Vacant | Lives | Told | ToldOwed | Reset | Outwaits | Owed | Third));
             }
-            Err(BarrierTimeoutError::Corrupt { seat: 0, .. }) => assert_eq!(subject.other, Other::Damaged),
+            Err(BarrierTimeoutError::Corrupt { seat, .. }) => {
+                assert_eq!(seat, 0);
+                assert!(matches!(subject.other, Other::Damaged | Other::NoHolder));
+            }
             Err(BarrierTimeoutError::Forked) => assert!(subject.is_child()),
-            Err(error) => panic!("{error}"),
         }
     }
     reset(subject, victim) {
@@ -314,16 +339,31 @@ operations! {
 
 pub fn cases(all: &mut Vec<Case>) {
     use Other::{
-        Damaged, Died, DiedWaiting, Foreign, Full, Lives, NoSlot, Outwaits, Owed, Reset, TakenOver, Third, Through,
-        Told, Vacant, Waits,
+        Broken, Damaged, Died, DiedWaiting, Foreign, Full, Lives, NoHolder, NoSlot, Outwaits, Owed, Reset, TakenOver,
+        Third, Through, Told, ToldOwed, Vacant, Waits,
     };
     const ROWS: [(&str, Operation, &[Other], bool); 5] = [
-        ("join", join, &[Died, DiedWaiting, Vacant, Lives, Full, NoSlot, Foreign], false),
-        ("wait", wait, &[Waits, DiedWaiting, Died, Damaged, Through, TakenOver], true),
+        ("join", join, &[Died, DiedWaiting, Broken, Vacant, Lives, Full, NoSlot, Foreign], false),
+        ("wait", wait, &[Waits, DiedWaiting, Died, Damaged, NoHolder, Through, TakenOver], true),
         (
             "wait_timeout",
             wait_timeout,
-            &[Lives, Waits, DiedWaiting, Died, Told, Reset, Vacant, Damaged, Outwaits, Through, TakenOver, Owed, Third],
+            &[
+                Lives,
+                Waits,
+                DiedWaiting,
+                Died,
+                Told,
+                ToldOwed,
+                Reset,
+                Vacant,
+                Damaged,
+                Outwaits,
+                Through,
+                TakenOver,
+                Owed,
+                Third,
+            ],
             true,
         ),
         ("reset", reset, &[Told, Lives], true),

@@ -36,6 +36,8 @@ enum Is {
     WaitedFor,
 }
 
+/// One type for all, so that their code is the same.
+type Make<'m> = &'m dyn Fn(OnceState) -> u64;
 type Operation = fn(&Initialising, &Victim, &Facts);
 
 pub struct Initialising {
@@ -73,13 +75,14 @@ impl Initialising {
     }
 
     /// Somebody tries, and stops in the middle.
-    fn tries(&self, facts: &Facts, stop: impl FnOnce()) {
+    fn tries(&self, facts: &Facts, stop: impl Fn()) {
         let me = self.attached();
-        let _ = self.cell.get_or_init(me, |state| {
+        let make: Make<'_> = &|state| {
             let value = make(facts, state);
             stop();
             value
-        });
+        };
+        let _ = self.cell.get_or_init(me, make);
     }
 
     /// What the victim has when its operation begins.
@@ -96,7 +99,8 @@ impl Initialising {
     /// The victim makes the value.
     fn makes(&self, victim: &Victim, facts: &Facts, state: OnceState) -> u64 {
         if let Some(other) = victim.other {
-            assert_eq!(self.cell.get_or_init_timeout(other, SHORT, |_| 0), Err(OnceTimeoutError::TimedOut));
+            let never: Make<'_> = &|_| 0;
+            assert_eq!(self.cell.get_or_init_timeout(other, SHORT, never), Err(OnceTimeoutError::TimedOut));
         }
         make(facts, state)
     }
@@ -166,7 +170,8 @@ impl Subject for Initialising {
 
     fn recover(&self, me: &mut &'static Attachment, facts: &Facts) -> Result<&'static str, Finding> {
         let before = FACTS.words(facts)[0].get();
-        let given = match self.cell.get_or_init_timeout(me, SHORT, |state| make(facts, state)) {
+        let make: Make<'_> = &|state| make(facts, state);
+        let given = match self.cell.get_or_init_timeout(me, SHORT, make) {
             Ok(&value) => value,
             Err(OnceTimeoutError::TimedOut) if self.is == Is::Tried => return Ok("tried by one who lives"),
             Err(OnceTimeoutError::Corrupt { .. }) if self.is_damaged() => return Ok("damaged"),
@@ -189,9 +194,16 @@ impl Subject for Initialising {
     }
 }
 
+/// One function, so that what each state comes by is the code of all.
+#[inline(never)]
+fn calls<'s>(subject: &'s Initialising, me: &Attachment, make: Make<'_>) -> Result<&'s u64, OnceError> {
+    subject.cell.get_or_init(me, make)
+}
+
 #[inline(never)]
 fn get_or_init(subject: &Initialising, victim: &Victim, facts: &Facts) {
-    match subject.cell.get_or_init(victim.me, |state| subject.makes(victim, facts, state)) {
+    let make: Make<'_> = &|state| subject.makes(victim, facts, state);
+    match calls(subject, victim.me, make) {
         Ok(&value) => {
             assert_eq!(value, VALUE);
             FACTS.words(facts)[1].set(1);
@@ -204,7 +216,8 @@ fn get_or_init(subject: &Initialising, victim: &Victim, facts: &Facts) {
 
 #[inline(never)]
 fn get_or_init_timeout(subject: &Initialising, victim: &Victim, facts: &Facts) {
-    match subject.cell.get_or_init_timeout(victim.me, SHORT, |state| make(facts, state)) {
+    let make: Make<'_> = &|state| make(facts, state);
+    match subject.cell.get_or_init_timeout(victim.me, SHORT, make) {
         Ok(&value) => {
             assert_eq!(value, VALUE);
             FACTS.words(facts)[1].set(1);
@@ -223,21 +236,23 @@ fn get(subject: &Initialising, _: &Victim, _: &Facts) {
 
 #[inline(never)]
 fn call_inside(subject: &Initialising, victim: &Victim, facts: &Facts) {
-    let made = subject.cell.get_or_init(victim.me, |state| {
-        assert_eq!(subject.cell.get_or_init(victim.me, |_| 0), Err(OnceError::Deadlock));
+    let never: Make<'_> = &|_| 0;
+    let make: Make<'_> = &|state| {
+        assert_eq!(calls(subject, victim.me, never), Err(OnceError::Deadlock));
         make(facts, state)
-    });
-    assert_eq!(made, Ok(&VALUE));
+    };
+    assert_eq!(calls(subject, victim.me, make), Ok(&VALUE));
     FACTS.words(facts)[1].set(1);
 }
 
 #[inline(never)]
 fn panic_inside(subject: &Initialising, victim: &Victim, facts: &Facts) {
     let caught = catch_unwind(AssertUnwindSafe(|| {
-        let _ = subject.cell.get_or_init(victim.me, |state| {
+        let make: Make<'_> = &|state| {
             make(facts, state);
             resume_unwind(Box::new(()))
-        });
+        };
+        let _ = calls(subject, victim.me, make);
     }));
     assert!(caught.is_err());
 }

@@ -289,10 +289,10 @@ fn queue(room: usize, items: u64, waiting: &[Waiting; 4], all: bool) {
             }
             if puts {
                 guard.put += 1;
-                guard.sum += item;
+                guard.sum = guard.sum.wrapping_add(item);
             } else {
                 guard.taken += 1;
-                guard.sum -= item;
+                guard.sum = guard.sum.wrapping_sub(item);
             }
             drop(guard);
             if all { tell.notify_all(&me) } else { tell.notify_one(&me) }.unwrap();
