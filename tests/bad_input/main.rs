@@ -23,6 +23,7 @@ mod process;
 mod ring;
 mod row;
 mod using;
+mod waits;
 
 use row::Section;
 use serial_test::serial;
@@ -41,6 +42,7 @@ fn sections() -> Vec<Section> {
         cell::section(),
         locks::section(),
         mpmc::section(),
+        waits::section(),
     ]
 }
 
