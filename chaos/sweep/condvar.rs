@@ -1,7 +1,7 @@
 //! Condition variables: one dies while it waits, notifies, or has the lock again.
 
 use super::case::{Case, Handles, brief};
-use super::mutex::{Pair, SHORT};
+use super::mutex::{Pair, SHORT, give_up};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject};
 use ownerdead::lock::{Guard, LockError, LockTimeoutError, NotifyError, RobustMutex, WaitError, Waited};
 use ownerdead::owner::{Attachment, Holder};
@@ -221,17 +221,17 @@ operations! {
         match at.condvars()[0].wait_timeout(guard, time) {
             Ok((guard, waited)) => {
                 assert!(waited == Waited::TimedOut && !subject.is_damaged());
-                drop(guard);
+                give_up(guard);
             }
             Err(WaitError::Forked) => assert!(subject.is_child()),
             Err(WaitError::NotRepaired(mut guard)) => {
                 assert_eq!(subject.is, Is::NotRepaired);
                 guard.mark_consistent();
-                drop(guard);
+                give_up(guard);
             }
             Err(WaitError::OtherMutex(guard)) => {
                 assert_eq!(subject.is, Is::Other);
-                drop(guard);
+                give_up(guard);
             }
             Err(WaitError::Corrupt { .. }) => assert!(subject.is_damaged()),
             Err(error) => panic!("{error}"),
@@ -243,11 +243,11 @@ operations! {
             Ok((guard, waited)) => {
                 let died = subject.watches == Watches::Dead;
                 assert_eq!(waited, if died { Waited::HolderDied } else { Waited::TimedOut });
-                drop(guard);
+                give_up(guard);
             }
             Err(WaitError::UnknownHolder(guard)) => {
                 assert_eq!(subject.watches, Watches::NoSlot);
-                drop(guard);
+                give_up(guard);
             }
             Err(WaitError::Forked) => assert!(subject.is_child()),
             Err(error) => panic!("{error}"),

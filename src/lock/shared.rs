@@ -8,6 +8,7 @@
 //!      ...     of a reader-writer lock: on lines of their own, a place for each slot of the participants' table
 //! ```
 
+use super::barrier::MAX_PARTIES;
 use super::condvar;
 use super::futex::FutexMutex;
 use super::robust::RobustMutex;
@@ -54,12 +55,17 @@ pub enum SharedError {
         /// What the type has.
         expected: u64,
     },
-    /// A barrier for so many parties: it cannot be, or is not what was asked for.
+    /// A barrier cannot have so many parties: asked for, or what the segment says.
     Parties {
         /// How many.
         found: u64,
-        /// How many there may be.
-        expected: String,
+    },
+    /// The barrier exists for another number of parties than asked for.
+    PartiesDiffer {
+        /// How many it has.
+        found: usize,
+        /// How many were asked for.
+        expected: usize,
     },
 }
 
@@ -73,7 +79,13 @@ impl core::fmt::Display for SharedError {
             Self::Fork(error) => {
                 write!(f, "madvise(MADV_WIPEONFORK) failed: {error}; it needs Linux 4.14, and to be allowed")
             }
-            Self::Parties { found, expected } => write!(f, "a barrier for {found} parties, expected {expected}"),
+            Self::Parties { found } => {
+                write!(f, "a barrier cannot have {found} parties, expected 1 to {MAX_PARTIES}: make one with so many")
+            }
+            Self::PartiesDiffer { found, expected } => write!(
+                f,
+                "the barrier exists for another number of parties: found {found}, asked for {expected}; unlink it, or ask for that"
+            ),
             Self::Type { field, found, expected } => write!(
                 f,
                 "the lock guards another type: its {field} is {found:#x}, expected {expected:#x}; open it with the type that \

@@ -29,7 +29,7 @@ unsafe impl crate::segment::Place for Place {}
 /// Whether a barrier can have so many parties.
 fn check_parties(parties: u64) -> Result<usize, SharedError> {
     let allowed = usize::try_from(parties).ok().filter(|parties| (1..=MAX_PARTIES).contains(parties));
-    allowed.ok_or(SharedError::Parties { found: parties, expected: format!("1 to {MAX_PARTIES}") })
+    allowed.ok_or(SharedError::Parties { found: parties })
 }
 
 impl Barrier {
@@ -62,14 +62,14 @@ impl Barrier {
     /// Opens that of this name, or makes it for `parties`. Says whether it was made.
     ///
     /// # Errors
-    /// [`SharedError`]; [`SharedError::Parties`], too, if it is there and for another number of them.
+    /// [`SharedError`]; [`SharedError::PartiesDiffer`] above all.
     pub fn open_or_create(name: &str, options: &Options, parties: usize) -> Result<(Self, bool), SharedError> {
         let (length, init) = Self::parts(parties)?;
         let (segment, created) = Segment::open_or_create(name, options, Kind::BARRIER, length, init)?;
         let barrier = Self::over(segment)?;
         let found = barrier.places.len();
         if found != parties {
-            return Err(SharedError::Parties { found: found as u64, expected: format!("{parties}, as asked for") });
+            return Err(SharedError::PartiesDiffer { found, expected: parties });
         }
         Ok((barrier, created))
     }
