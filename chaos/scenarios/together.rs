@@ -182,6 +182,7 @@ fn initialises(cell: &OnceCell<u64>, stamps: &Stamps, all: &Stamps, waiting: Wai
     while go.get() == 0 {
         std::hint::spin_loop();
     }
+    stamps.enter(Phase::Locking);
     let made = cell.get_or_init(&me, |state| {
         stamps.enter(Phase::Repairing);
         if done.get() != 0 {
