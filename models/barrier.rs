@@ -11,6 +11,17 @@ use std::time::Duration;
 
 const PARTIES: usize = 3;
 
+/// What each seat writes before it arrives in a phase, to be read by all who come through.
+type Papers = Shared<[Granule]>;
+
+fn papers(phases: u32) -> Papers {
+    Shared::from_vec((0..phases as usize * PARTIES).map(|_| Granule::new(0)).collect())
+}
+
+fn paper(papers: &Papers, seat: usize, phase: u32) -> &Granule {
+    &papers[phase as usize * PARTIES + seat]
+}
+
 /// What must hold, whoever runs when. It is no shared memory: a process's death leaves it as it is.
 #[derive(Default)]
 struct Oracle {
@@ -21,7 +32,13 @@ struct Oracle {
 }
 
 /// Waits once for phase `phase`, and judges what comes of it. True if the phase was completed.
-fn wait(party: &mut Party, barrier: &Barrier, oracle: &Oracle, phase: u32) -> bool {
+fn wait(party: &mut Party, barrier: &Barrier, oracle: &Oracle, papers: &Papers, phase: u32) -> bool {
+    paper(papers, party.seat(), phase).store(7);
+    come_through(party, barrier, oracle, papers, phase)
+}
+
+/// The same for one that has written already.
+fn come_through(party: &mut Party, barrier: &Barrier, oracle: &Oracle, papers: &Papers, phase: u32) -> bool {
     let seat = party.seat();
     oracle.begun[seat].set(oracle.begun[seat].get() + 1);
     match party.wait() {
@@ -29,6 +46,11 @@ fn wait(party: &mut Party, barrier: &Barrier, oracle: &Oracle, phase: u32) -> bo
             let parties = barrier.status().parties;
             for (other, begun) in oracle.begun[..parties].iter().enumerate() {
                 assert!(begun.get() > phase, "seat {seat} is through, and seat {other} has not come");
+                assert_eq!(
+                    paper(papers, other, phase).load(),
+                    7,
+                    "seat {seat} is through, and does not see what seat {other} wrote"
+                );
             }
             let leaders = &oracle.leaders[phase as usize];
             leaders.set(leaders.get() + u32::from(arrival == Arrival::Leader));
@@ -44,14 +66,21 @@ fn wait(party: &mut Party, barrier: &Barrier, oracle: &Oracle, phase: u32) -> bo
 }
 
 /// A process that has a seat, and waits for `phases` phases, unless one is broken.
-fn add_party(world: &mut World, name: &'static str, barrier: &Barrier, oracle: &Rc<Oracle>, phases: u32) {
-    let (join, barrier, oracle) = (barrier.clone(), barrier.clone(), Rc::clone(oracle));
+fn add_party(
+    world: &mut World,
+    name: &'static str,
+    barrier: &Barrier,
+    oracle: &Rc<Oracle>,
+    papers: &Papers,
+    phases: u32,
+) {
+    let (join, barrier, oracle, papers) = (barrier.clone(), barrier.clone(), Rc::clone(oracle), papers.clone());
     world.process_after(
         name,
         move || join.join(&join.attach().expect("a free slot")).expect("a seat"),
         move |mut party| {
             for phase in 0..phases {
-                if !wait(&mut party, &barrier, &oracle, phase) {
+                if !wait(&mut party, &barrier, &oracle, &papers, phase) {
                     break;
                 }
             }
@@ -62,9 +91,9 @@ fn add_party(world: &mut World, name: &'static str, barrier: &Barrier, oracle: &
 
 fn everybody_waits(world: &mut World, names: &[&'static str], phases: u32) {
     let barrier = Barrier::private(names.len() + 1, names.len());
-    let oracle = Rc::default();
+    let (oracle, papers) = (Rc::default(), papers(phases));
     for name in names {
-        add_party(world, name, &barrier, &oracle, phases);
+        add_party(world, name, &barrier, &oracle, &papers, phases);
     }
 }
 
@@ -109,20 +138,23 @@ fn who_is_woken_for_a_dead_leader_wakes_the_others() {
     Sweep::new("barrier_dead_leader").victims(&["a"]).preemptions(1, 1).runs(2_000).run(|world| {
         let barrier = Barrier::private(4, 3);
         let oracle: Rc<Oracle> = Rc::default();
-        add_party(world, "a", &barrier, &oracle, 1);
+        let papers = papers(1);
+        add_party(world, "a", &barrier, &oracle, &papers, 1);
         for name in ["b", "c"] {
             let (join, barrier, begun, oracle) =
                 (barrier.clone(), barrier.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
+            let (written, papers) = (papers.clone(), papers.clone());
             world.process_after(
                 name,
                 move || {
                     let mut party = join.join(&join.attach().expect("a free slot")).expect("a seat");
+                    paper(&written, party.seat(), 0).store(7);
                     assert_eq!(party.wait_timeout(Duration::ZERO), Err(BarrierTimeoutError::TimedOut));
                     begun.begun[party.seat()].set(1);
                     party
                 },
                 move |mut party| {
-                    wait(&mut party, &barrier, &oracle, 0);
+                    come_through(&mut party, &barrier, &oracle, &papers, 0);
                     party
                 },
             );

@@ -88,6 +88,26 @@ fn one_of_three_comes_to_the_end_when_two_die() {
         });
 }
 
+/// `a` dies, comes back to the same slot, and calls again: it is not taken for the one that died.
+#[test]
+fn one_that_died_comes_back_and_calls_again() {
+    Sweep::new("once_restart").victims(&["a"]).preemptions(2, 2).runs(2_000).run(|world| {
+        let cell = OnceCell::private(2, NOTHING);
+        let oracle = Rc::default();
+        add_caller(world, "a", &cell, &oracle);
+        let (again, told) = (cell.clone(), Rc::clone(&oracle));
+        world.restarts(move || {
+            let me = again.attach().expect("the slot of its former life");
+            let id = me.id();
+            let step = || assert_eq!(again.table().dead(id), Some(false));
+            let value = again.get_or_init(&me, |state| told.make("a again", state.failed(), step));
+            told.sees(value.expect("nobody waits for himself"));
+            me
+        });
+        add_caller(world, "b", &cell, &oracle);
+    });
+}
+
 /// Who does not call sees all of the value, or nothing.
 #[test]
 fn who_looks_sees_all_or_nothing() {

@@ -141,13 +141,6 @@ impl SeatWords {
         SeatFound { state: judge(table, right), low: right.low() }
     }
 
-    /// The same as of now: a plain look may give what it was before, though this thread has met the one who has it since.
-    pub(crate) fn look_newest(&self, me: &Attachment) -> SeatFound {
-        // A read-modify-write reads what was stored last. Acquire: as for a plain look. It stores what was there, so it releases nothing.
-        let right = Right(self.right.fetch_or(0, Acquire));
-        SeatFound { state: judge(me.table(), right), low: right.low() }
-    }
-
     /// How often the seat was taken over from the dead.
     pub fn generation(&self) -> u64 {
         // Relaxed: a count, of which each value was right at some moment; nothing is reached through it.

@@ -41,7 +41,8 @@ impl Party {
     /// Has just taken seat `number`, which is less than the barrier's parties.
     pub(super) fn seated(barrier: &Barrier, me: &Attachment, number: usize, owner_died: bool) -> Self {
         let place = &barrier.places[number];
-        // The newest: a plain load may give one that was over when this seat was taken.
+        // The newest: a plain load may give one that was over when this seat was taken. And it releases the seat's new right to all who
+        // read the phase later.
         let mut phase = barrier.load_newest();
         // Relaxed: taking the seat has acquired what its last holder stored.
         let arrived = || place.arrived.load(Relaxed);

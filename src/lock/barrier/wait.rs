@@ -5,7 +5,7 @@ use super::party::Arrival;
 use super::phase::Phase;
 use super::{Barrier, Control, MAX_PARTIES};
 use crate::owner::{Attachment, SeatState, watch_life};
-use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::futex::{ALL, FEW_WAITS, MAX_WAITS, Wait, Woken, Word, wait_any, wake};
 use core::time::Duration;
 
@@ -42,9 +42,9 @@ impl Barrier {
 
     /// From one phase to the next; what it is instead, if somebody else was faster.
     pub(super) fn change(&self, from: Phase, to: Phase) -> Result<Phase, Phase> {
-        // Release: what all parties wrote, which this thread has acquired with their arrivals, for those who see it completed.
-        // Acquire: as for a load.
-        self.control.phase.compare_exchange(from.0, to.0, AcqRel, Acquire).map(|_| to).map_err(Phase)
+        // Release: what all parties wrote, which this thread has acquired with their arrivals, for those who see it completed. Relaxed
+        // if it fails: who was not the first to complete a phase has acquired those arrivals too, and nobody else is given anything.
+        self.control.phase.compare_exchange(from.0, to.0, Release, Relaxed).map(|_| to).map_err(Phase)
     }
 
     /// Looks at all seats. `waits`, if given, gets the words to sleep on until something changes.
@@ -56,12 +56,9 @@ impl Barrier {
             if has_arrived() {
                 continue;
             }
-            let mut found = place.seat.look(me);
-            if let SeatState::Dead(_) = found.state {
-                // Somebody may have it since, and have come through a phase with the caller: the newest says. Who takes it over from
-                // one that has not arrived breaks the phase itself, so it does not matter who comes after this.
-                found = place.seat.look_newest(me);
-            }
+            // A plain look: whoever took the seat before this phase was read has met the phase since (`Party::seated`), so it is seen; who
+            // takes it over after that, from one that has not arrived, breaks the phase itself.
+            let found = place.seat.look(me);
             // Again: it may have arrived and then died, or left its seat to another one, which `look` has acquired.
             if has_arrived() {
                 continue;

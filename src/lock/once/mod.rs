@@ -39,7 +39,7 @@ use crate::data::Data;
 use crate::owner::{AttachError, Attachment, Holder, Right, Table, finish_waiting, sleep_on_holder};
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::cell::SharedCell;
 use crate::sync::futex::{ALL, Wait, Word, wake};
 use crate::sync::shm::Shared;
@@ -198,9 +198,9 @@ impl Once {
                     Some(true) => more(bare.tag()),
                 }
             };
-            // Acquire: what the last try wrote, if it ended by a panic. Release: who reads this right must see a life word that
-            // is at least as new as the incarnation in it.
-            match self.word.compare_exchange(seen.0, Right::held_by(me.id()).with_tag(failed).0, AcqRel, Acquire) {
+            // Release: who reads this right must see a life word that is at least as new as the incarnation in it. Acquire, on
+            // failure: as for a load; on success it is what was seen, which was read with Acquire.
+            match self.word.compare_exchange(seen.0, Right::held_by(me.id()).with_tag(failed).0, Release, Acquire) {
                 Ok(_) => return Ok(Some(failed)),
                 Err(now) => seen = Right(now),
             }
