@@ -8,7 +8,7 @@
 //! of the dead one's seat, each once, whether they were waiting or come later. Then somebody takes the seat over
 //! ([`Barrier::join`]), repairs what the dead one left, and says [`Party::reset`]: a new phase begins, in which all arrive anew. Who was told
 //! and waits again sleeps until then. (Any party may reset; with the dead one still in its seat, the new phase breaks at once.) A party that dies after it has arrived has
-//! arrived: that phase is completed, and the next one breaks. If the last one to arrive dies before it has woken the others,
+//! arrived: that phase is completed, and the next one breaks, unless its seat is taken over before ([`Party::has_arrived`]). If the last one to arrive dies before it has woken the others,
 //! the kernel wakes one of them, who does it.
 //!
 //! **What it cannot do.** Go on with fewer parties than it was made for. It does not know who will reset it, so who waits for that is not told
@@ -47,6 +47,7 @@
 //! |---|---|---|
 //! | arrival: store, Release | who counts the arrivals, Acquire | what that party wrote |
 //! | completing: compare-and-swap, Release | the phase, Acquire | what all parties wrote |
+//! | arriving, taking a seat: read-modify-write of the phase, AcqRel | the phase, Acquire | that arrival, that seat's new right |
 //! | kernel's marking of the life word | `SeatWords::look`, Acquire | the dead one's arrival, if it had arrived |
 
 mod error;
