@@ -20,7 +20,10 @@
 //! ```
 
 pub use crate::cell::image::{CellReport, EntryReport, ValueState, WriterState};
+pub use crate::lock::barrier::image::{BarrierReport, PartyReport};
+pub use crate::lock::condvar::image::CondvarReport;
 pub use crate::lock::image::{LockState, MutexReport};
+pub use crate::lock::once::image::{OnceReport, OnceReportState};
 pub use crate::lock::rwlock::image::RwLockReport;
 pub use crate::lock::semaphore::image::{PermitReport, SemaphoreReport};
 pub use crate::ring::broadcast::image::{BroadcastReport, ReaderReport};
@@ -65,6 +68,12 @@ pub struct Report {
     pub rwlock: Option<RwLockReport>,
     /// The semaphore, if it is one.
     pub semaphore: Option<SemaphoreReport>,
+    /// The condition variables of the mutex, if it is a robust one.
+    pub condvars: Vec<CondvarReport>,
+    /// The once-initialisation, if it is one.
+    pub once: Option<OnceReport>,
+    /// The barrier, if it is one.
+    pub barrier: Option<BarrierReport>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What somebody should know.
@@ -96,13 +105,21 @@ pub fn inspect(
     let (mut cells, mut claims) = (None, None);
     let (mut broadcast, mut mpmc) = (None, None);
     let (mut rwlock, mut semaphore) = (None, None);
+    let (mut condvars, mut once, mut barrier) = (Vec::new(), None, None);
     if let Some(layout) = layout {
         table = Some(participants(&mut look, &layout, &mut threads));
         match layout.kind() {
             Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
             Kind::MPSC_LANES => lanes = crate::ring::mpsc::lanes::image::ring(&mut look, &layout, &mut records),
             Kind::MPSC_CLAIMS => claims = crate::ring::mpsc::claims::image::ring(&mut look, &layout, &mut records),
-            Kind::MUTEX | Kind::FUTEX_MUTEX => mutex = crate::lock::image::mutex(&mut look, &layout),
+            Kind::MUTEX | Kind::FUTEX_MUTEX => {
+                mutex = crate::lock::image::mutex(&mut look, &layout);
+                if layout.kind() == Kind::MUTEX {
+                    condvars = crate::lock::condvar::image::condvars(&mut look, &layout);
+                }
+            }
+            Kind::ONCE => once = crate::lock::once::image::once(&mut look, &layout),
+            Kind::BARRIER => barrier = crate::lock::barrier::image::barrier(&mut look, &layout),
             Kind::SEQLOCK | Kind::SNAPSHOT | Kind::BOARD => cells = crate::cell::image::cells(&mut look, &layout),
             Kind::BROADCAST => broadcast = crate::ring::broadcast::image::ring(&mut look, &layout),
             Kind::MPMC => mpmc = crate::ring::mpmc::image::ring(&mut look, &layout, &mut records),
@@ -121,6 +138,9 @@ pub fn inspect(
         lanes,
         claims,
         mutex,
+        condvars,
+        once,
+        barrier,
         cells,
         broadcast,
         mpmc,

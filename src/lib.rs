@@ -5,7 +5,7 @@
 //! | [`sync`] | the one door to atomics, cells, futexes, the clock and death; Linux, loom and shuttle behind it | |
 //! | [`owner`] | life words, the participants' table, rights that name their holder | `sync` |
 //! | `segment` | shared memory that is born whole and validated when it is opened | `owner` |
-//! | [`lock`] | the robust mutex, the futex mutex, the reader-writer lock, the semaphore | `segment` |
+//! | [`lock`] | the robust mutex and its condition variables, the futex mutex, the reader-writer lock, the semaphore, once-initialisation, the barrier | `segment` |
 //! | [`cell`] | the sequence lock, the snapshot, the board of latest values | `segment` |
 //! | [`ring`] | rings: one producer or many, one reader or all | `segment` |
 //! | `inspect` | what the bytes of a segment say, right or wrong | `lock`, `cell`, `ring` |

@@ -19,6 +19,7 @@ mod rwlock;
 mod semaphore;
 mod several;
 mod slow;
+mod together;
 mod waiter;
 mod wiping;
 
@@ -28,7 +29,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 21] = [
+pub const ALL: [(&str, Scenario); 22] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -50,6 +51,7 @@ pub const ALL: [(&str, Scenario); 21] = [
     ("kill_permit_holders", semaphore::run),
     ("kill_in_a_crowd", crowd::run),
     ("kill_among_producers_with_claims", lanes::claims),
+    ("kill_those_who_wait_together", together::run),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.

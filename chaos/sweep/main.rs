@@ -10,6 +10,8 @@
 //! reason. `OWNERDEAD_SWEEP_REACH=full` or `quick` chooses.
 
 #[cfg(not(model))]
+mod barrier;
+#[cfg(not(model))]
 mod broadcast;
 #[cfg(not(model))]
 mod case;
@@ -17,6 +19,7 @@ mod case;
 mod cell;
 #[cfg(not(model))]
 mod claims;
+mod condvar;
 #[cfg(not(model))]
 mod covered;
 #[cfg(not(model))]
@@ -29,6 +32,8 @@ mod lanes;
 mod mpmc;
 #[cfg(not(model))]
 mod mutex;
+#[cfg(not(model))]
+mod once;
 #[cfg(not(model))]
 mod outcome;
 #[cfg(not(model))]
@@ -62,6 +67,9 @@ fn main() -> std::process::ExitCode {
     lanes::cases(&mut cases);
     mpmc::cases(&mut cases);
     claims::cases(&mut cases);
+    condvar::cases(&mut cases);
+    once::cases(&mut cases);
+    barrier::cases(&mut cases);
     if let Some(name) = std::env::var_os(stage::NAME) {
         return stage::run(&name.to_string_lossy(), &cases);
     }

@@ -314,7 +314,7 @@ macro_rules! operations {
 
 /// Unlocks: one function, so that what each state comes by is the code of all.
 #[inline(never)]
-fn give_up(guard: Guard<'_, Pair>) {
+pub fn give_up(guard: Guard<'_, Pair>) {
     drop(guard);
 }
 

@@ -89,7 +89,7 @@ macro_rules! lock_errors {
                     Trouble::Deadlock => Self::Deadlock,
                     Trouble::Forked => Self::Forked,
                     Trouble::WrongSegment => Self::WrongSegment,
-                    Trouble::Corrupt(found) | Trouble::CorruptPlace(found) => {
+                    Trouble::Corrupt(found) | Trouble::CorruptPlace(found) | Trouble::Gate(found) => {
                         let (field, expected) = trouble.damage();
                         Self::Corrupt { field, found, expected }
                     }
@@ -123,6 +123,8 @@ pub(super) enum Trouble {
     Forked,
     WrongSegment,
     Corrupt(u64),
+    /// The same of a condition variable's gate.
+    Gate(u64),
     /// The same of a reader's place.
     CorruptPlace(u64),
 }
@@ -132,6 +134,7 @@ impl Trouble {
     pub(super) fn damage(&self) -> (&'static str, &'static str) {
         match self {
             Self::CorruptPlace(_) => ("a reader's place", "its own slot of the participants' table, or free"),
+            Self::Gate(_) => ("the gate of a condition variable", "0"),
             _ => ("the lock word", "a slot of the participants' table, or free"),
         }
     }
@@ -151,3 +154,184 @@ impl fmt::Display for TimedOut {
 }
 
 impl std::error::Error for TimedOut {}
+
+/// Why a wait of a [`Condvar`](super::Condvar) gave no plain guard.
+pub enum WaitError<G> {
+    /// The lock was had again, but its last holder died; what it guards may be half changed. The guard is inside. Repair, mark it
+    /// consistent, and notify all: the dead one may have been about to.
+    OwnerDied(OwnerDied<G>),
+    /// A holder died and the next one did not repair what the mutex guards: nobody can lock it any more. Make a new one.
+    NotRecoverable,
+    /// This is a forked child, and the guard was its parent's.
+    Forked,
+    /// The guard is of another mutex than the condition variable. It is given back.
+    OtherMutex(G),
+    /// The guard was had as `OwnerDied` and is not marked consistent yet: who unlocks it now makes the mutex not recoverable. It is given
+    /// back.
+    NotRepaired(G),
+    /// The thread to watch names no slot of the mutex's participants' table. The guard is given back.
+    UnknownHolder(G),
+    /// Somebody has damaged the segment.
+    Corrupt {
+        /// The field.
+        field: &'static str,
+        /// What it holds.
+        found: u64,
+        /// What it may hold.
+        expected: &'static str,
+    },
+}
+
+impl<G> WaitError<G> {
+    /// `mine`: what the lock word is while the caller holds it.
+    pub(super) fn of(trouble: Trouble, mine: u64) -> Self {
+        let lock = |found, expected| Self::Corrupt { field: "the lock word", found, expected };
+        match trouble {
+            Trouble::NotRecoverable => Self::NotRecoverable,
+            Trouble::Forked => Self::Forked,
+            // The caller has unlocked it, by an attachment to the mutex's own segment: who says so is the word.
+            Trouble::Deadlock | Trouble::WrongSegment => lock(mine, "not this thread, which has unlocked it to wait"),
+            Trouble::Corrupt(found) | Trouble::CorruptPlace(found) | Trouble::Gate(found) => {
+                let (field, expected) = trouble.damage();
+                Self::Corrupt { field, found, expected }
+            }
+        }
+    }
+}
+
+impl<G> fmt::Debug for WaitError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<G> fmt::Display for WaitError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OwnerDied(_) => f.write_str(
+                "the last holder died with the lock: repair what it guards, mark it consistent, and notify all",
+            ),
+            Self::NotRecoverable => {
+                f.write_str("not recoverable: a holder died and nobody repaired what it guards; make a new mutex")
+            }
+            Self::Forked => f.write_str("the guard is the parent's, and this is a forked child: attach anew, and lock"),
+            Self::OtherMutex(_) => {
+                f.write_str("the guard is of another mutex than the condition variable: wait with its own")
+            }
+            Self::NotRepaired(_) => f.write_str(
+                "the last holder died, and what it guards is not marked consistent yet: do that before you wait",
+            ),
+            Self::UnknownHolder(_) => {
+                f.write_str("the thread to watch names no slot of the mutex's participants' table")
+            }
+            Self::Corrupt { field, found, expected } => {
+                write!(f, "the segment is damaged: {field} is {found:#x}, expected {expected}; make it anew")
+            }
+        }
+    }
+}
+
+impl<G> std::error::Error for WaitError<G> {}
+
+/// Why nobody was notified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotifyError {
+    /// This is a forked child, and the attachment is its parent's: attach anew.
+    Forked,
+    /// The attachment is to another segment than the mutex of the condition variable.
+    WrongSegment,
+}
+
+impl fmt::Display for NotifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Forked => "the attachment is the parent's, and this is a forked child: attach anew",
+            Self::WrongSegment => "the attachment is to another segment: attach to the mutex's own",
+        })
+    }
+}
+
+impl std::error::Error for NotifyError {}
+
+macro_rules! once_errors {
+    ($($(#[$doc:meta])* $name:ident $( { $(#[$extra_doc:meta])* $extra:ident: $extra_text:literal } )?)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            /// This thread runs the initialisation already, and waits for itself.
+            Deadlock,
+            /// This is a forked child, and the attachment is its parent's: attach anew.
+            Forked,
+            /// The attachment is to another segment.
+            WrongSegment,
+            /// The word names no slot of the participants' table: somebody has damaged the segment.
+            Corrupt {
+                /// What it holds.
+                found: u64,
+            },
+            $($(#[$extra_doc])* $extra,)?
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    Self::Deadlock => f.write_str("this thread runs the initialisation already: do not call it from inside"),
+                    Self::Forked => f.write_str("the attachment is the parent's, and this is a forked child: attach anew"),
+                    Self::WrongSegment => f.write_str("the attachment is to another segment: attach to its own"),
+                    Self::Corrupt { found } => write!(
+                        f,
+                        "the segment is damaged: the word is {found:#x}, expected a slot of the participants' table, free or done; \
+                         make it anew"
+                    ),
+                    $(Self::$extra => f.write_str($extra_text),)?
+                }
+            }
+        }
+
+        impl std::error::Error for $name {}
+    )+};
+}
+
+once_errors! {
+    /// Why [`Once::call_once`](super::Once::call_once) did not come to be done.
+    OnceError
+    /// Why [`Once::call_once_timeout`](super::Once::call_once_timeout) did not come to be done.
+    OnceTimeoutError {
+        /// Somebody alive was at it all that time.
+        TimedOut: "somebody alive ran the initialisation until the time-out: try later, or wait longer"
+    }
+}
+
+/// What both have in common, and the one that one has alone.
+#[derive(Clone, Copy)]
+pub(super) enum OnceTrouble {
+    Deadlock,
+    Forked,
+    WrongSegment,
+    Corrupt(u64),
+    TimedOut,
+}
+
+impl From<OnceTrouble> for OnceTimeoutError {
+    fn from(trouble: OnceTrouble) -> Self {
+        match trouble {
+            OnceTrouble::Deadlock => Self::Deadlock,
+            OnceTrouble::Forked => Self::Forked,
+            OnceTrouble::WrongSegment => Self::WrongSegment,
+            OnceTrouble::Corrupt(found) => Self::Corrupt { found },
+            OnceTrouble::TimedOut => Self::TimedOut,
+        }
+    }
+}
+
+impl From<OnceTrouble> for OnceError {
+    fn from(trouble: OnceTrouble) -> Self {
+        match trouble {
+            OnceTrouble::Deadlock => Self::Deadlock,
+            OnceTrouble::Forked => Self::Forked,
+            OnceTrouble::WrongSegment => Self::WrongSegment,
+            OnceTrouble::Corrupt(found) => Self::Corrupt { found },
+            OnceTrouble::TimedOut => unreachable!("there was no deadline"),
+        }
+    }
+}

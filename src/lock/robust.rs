@@ -21,6 +21,7 @@
 //!
 //! The fast path is one compare-and-swap and one swap; the word of the lock is the [`Right`]'s.
 
+use super::condvar::{CONDVARS, Words};
 use super::error::{LockError, LockTimeoutError, OwnerDied, Trouble, TryLockError};
 use crate::data::Data;
 use crate::owner::{AttachError, Attachment, Right, Table, finish_waiting, sleep_on_holder};
@@ -60,6 +61,7 @@ pub struct RobustMutex<T: Data> {
     pub(super) table: Table,
     pub(super) word: Shared<Line<AtomicU64>>,
     pub(super) data: Shared<SharedCell<T>>,
+    pub(super) condvars: Shared<[Words; CONDVARS]>,
     #[cfg(not(model))]
     pub(super) segment: crate::segment::Segment,
 }
@@ -70,6 +72,7 @@ impl<T: Data> Clone for RobustMutex<T> {
             table: self.table.clone(),
             word: self.word.clone(),
             data: self.data.clone(),
+            condvars: self.condvars.clone(),
             #[cfg(not(model))]
             segment: self.segment.clone(),
         }
@@ -77,19 +80,19 @@ impl<T: Data> Clone for RobustMutex<T> {
 }
 
 /// How the lock was had.
-enum Had {
+pub(super) enum Had {
     Consistent,
     FromTheDead,
 }
 
 /// How long to wait for it.
-enum Patience {
+pub(super) enum Patience {
     None,
     Until(Option<Duration>),
 }
 
 /// Why it was not had.
-enum Refused {
+pub(super) enum Refused {
     Busy,
     Trouble(Trouble),
 }
@@ -102,6 +105,7 @@ impl<T: Data> RobustMutex<T> {
             table: Table::private(slots),
             word: Shared::new(Line(AtomicU64::new(0))),
             data: Shared::new(SharedCell::new(value)),
+            condvars: Shared::new(core::array::from_fn(|_| Words::new())),
         }
     }
 
@@ -164,12 +168,12 @@ impl<T: Data> RobustMutex<T> {
         }
     }
 
-    fn guard<'a>(&'a self, me: &'a Attachment, suspect: bool) -> Guard<'a, T> {
+    pub(super) fn guard<'a>(&'a self, me: &'a Attachment, suspect: bool) -> Guard<'a, T> {
         Guard { mutex: self, me, suspect, panicking: std::thread::panicking(), _not_send: PhantomData }
     }
 
     #[inline]
-    fn acquire(&self, me: &Attachment, patience: &Patience) -> Result<Had, Refused> {
+    pub(super) fn acquire(&self, me: &Attachment, patience: &Patience) -> Result<Had, Refused> {
         if !me.is_current() {
             return Err(Refused::Trouble(Trouble::Forked));
         }
@@ -259,6 +263,15 @@ impl<T: Data> RobustMutex<T> {
         Ok(now)
     }
 
+    /// Nobody will ever change what they wait for: all who wait are woken, and will be told. Before the lock says so: should this
+    /// thread die before it does, they are told of that.
+    #[cold]
+    fn give_up_waiters(&self, me: &Attachment) {
+        for words in self.condvars.iter() {
+            words.notify_all(me);
+        }
+    }
+
     /// Gives the lock up, as `to`.
     #[inline]
     fn release(&self, me: &Attachment, to: Right) {
@@ -283,13 +296,20 @@ impl<T: Data> RobustMutex<T> {
 /// ```
 #[must_use = "dropping the guard unlocks"]
 pub struct Guard<'a, T: Data> {
-    mutex: &'a RobustMutex<T>,
-    me: &'a Attachment,
+    pub(super) mutex: &'a RobustMutex<T>,
+    pub(super) me: &'a Attachment,
     /// Taken from the dead, and not yet marked consistent.
     suspect: bool,
     /// The thread was panicking when it locked.
     panicking: bool,
     _not_send: PhantomData<*mut ()>,
+}
+
+impl<'a, T: Data> Guard<'a, T> {
+    /// Unlocks, to lock again.
+    pub(super) fn unlock(self) -> (&'a RobustMutex<T>, &'a Attachment) {
+        (self.mutex, self.me)
+    }
 }
 
 impl<T: Data> Guard<'_, T> {
@@ -337,6 +357,7 @@ impl<T: Data> Drop for Guard<'_, T> {
             // What it guards may be half changed, as if the thread had died.
             Right::SUSPECT
         } else if self.suspect {
+            self.mutex.give_up_waiters(self.me);
             Right::NOT_RECOVERABLE
         } else {
             Right::FREE

@@ -3,10 +3,13 @@
 //! ```text
 //! body + 0     the lock word, on a line of its own: 64 bits (robust) or 32 (futex)
 //!      + 128   fingerprint, size and alignment of the guarded type
+//!      + 192   four condition variables of 16 bytes (robust); those who do not know them leave them 0
 //!      + 256   the guarded value
 //!      ...     of a reader-writer lock: on lines of their own, a place for each slot of the participants' table
 //! ```
 
+use super::barrier::MAX_PARTIES;
+use super::condvar;
 use super::futex::FutexMutex;
 use super::robust::RobustMutex;
 use super::rwlock::RwLock;
@@ -21,10 +24,14 @@ use crate::sync::{Line, Waiting, thread};
 
 pub(super) const WORD: usize = 0;
 pub(super) const TYPE: usize = 128;
+pub(super) const CONDVARS_AT: usize = 192;
 pub(super) const VALUE: usize = 256;
 
 // SAFETY: a `Data` is valid whatever its bytes are, and `SharedCell` gives only pointers to it.
 unsafe impl<T: Data> Place for SharedCell<T> {}
+// SAFETY: atomics, and bytes that nobody reads.
+unsafe impl Place for [condvar::Words; condvar::CONDVARS] {}
+const _: () = assert!(CONDVARS_AT + size_of::<[condvar::Words; condvar::CONDVARS]>() <= VALUE);
 
 /// Why a segment gave no lock.
 #[derive(Debug)]
@@ -48,6 +55,18 @@ pub enum SharedError {
         /// What the type has.
         expected: u64,
     },
+    /// A barrier cannot have so many parties: asked for, or what the segment says.
+    Parties {
+        /// How many.
+        found: u64,
+    },
+    /// The barrier exists for another number of parties than asked for.
+    PartiesDiffer {
+        /// How many it has.
+        found: usize,
+        /// How many were asked for.
+        expected: usize,
+    },
 }
 
 impl core::fmt::Display for SharedError {
@@ -60,6 +79,13 @@ impl core::fmt::Display for SharedError {
             Self::Fork(error) => {
                 write!(f, "madvise(MADV_WIPEONFORK) failed: {error}; it needs Linux 4.14, and to be allowed")
             }
+            Self::Parties { found } => {
+                write!(f, "a barrier cannot have {found} parties, expected 1 to {MAX_PARTIES}: make one with so many")
+            }
+            Self::PartiesDiffer { found, expected } => write!(
+                f,
+                "the barrier exists for another number of parties: found {found}, asked for {expected}; unlink it, or ask for that"
+            ),
             Self::Type { field, found, expected } => write!(
                 f,
                 "the lock guards another type: its {field} is {found:#x}, expected {expected:#x}; open it with the type that \
@@ -83,9 +109,18 @@ fn type_words<T: Data>() -> [(&'static str, u64); 3] {
 }
 
 /// Where the guarded value of type `T` ends in the body.
-const fn body_len<T: Data>() -> usize {
+pub(super) const fn body_len<T: Data>() -> usize {
     assert!(align_of::<T>() <= VALUE, "a guarded type is aligned to at most 256 bytes");
     VALUE + size_of::<T>()
+}
+
+/// Says in the body of a segment that nobody can reach yet which type it is for.
+pub(super) fn init_type<T: Data>(body: &Body) {
+    let words = body.slice::<AtomicU64>(TYPE, 3).expect("body_len holds the words");
+    for (word, (_, value)) in words.iter().zip(type_words::<T>()) {
+        // Relaxed: nobody sees the segment before it has a name.
+        word.store(value, Relaxed);
+    }
 }
 
 /// Where a reader-writer lock's places begin in the body.
@@ -96,19 +131,15 @@ pub(super) const fn places(value_size: usize) -> usize {
 /// Fills the body of a segment that nobody can reach yet.
 fn init<T: Data>(value: T) -> impl Fn(&Body) {
     move |body| {
-        let words = body.slice::<AtomicU64>(TYPE, 3).expect("body_len holds the words");
-        for (word, (_, value)) in words.iter().zip(type_words::<T>()) {
-            // Relaxed: nobody sees the segment before it has a name.
-            word.store(value, Relaxed);
-        }
+        init_type::<T>(body);
         let cell = body.place::<SharedCell<T>>(VALUE).expect("body_len holds the value");
         // SAFETY: nobody else can reach the segment before it has a name; the place is aligned and large enough.
         unsafe { cell.get_mut().write(value) };
     }
 }
 
-/// Whether the segment's lock guards a `T`.
-fn check_type<T: Data>(segment: &Segment) -> Result<(), SharedError> {
+/// Whether the segment is for a `T`.
+pub(super) fn check_type<T: Data>(segment: &Segment) -> Result<(), SharedError> {
     let words = segment.body_slice::<AtomicU64>(TYPE, 3)?;
     for (word, (field, expected)) in words.iter().zip(type_words::<T>()) {
         // Relaxed: written before the segment had a name, and never again.
@@ -202,7 +233,8 @@ in_segments!(RwLock, Kind::RWLOCK, Options::clone, |options, body| {
 impl<T: Data> RobustMutex<T> {
     fn over(segment: Segment) -> Result<Self, SharedError> {
         check_type::<T>(&segment)?;
-        Ok(Self { table: segment.table(), word: segment.body(WORD)?, data: segment.body(VALUE)?, segment })
+        let condvars = segment.body(CONDVARS_AT)?;
+        Ok(Self { table: segment.table(), word: segment.body(WORD)?, data: segment.body(VALUE)?, condvars, segment })
     }
 }
 

@@ -11,7 +11,7 @@
 
 use super::attachment::Attachment;
 use super::right::{Holder, Life};
-use super::table::Slot;
+use super::table::{Slot, Table};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::futex::{ALL, FEW_WAITS, MAX_WAITS, Wait, Woken, Word, wait_any, wake};
@@ -144,4 +144,17 @@ pub(crate) struct TimedOut;
 /// The caller has what it waited for, or gives up: no wake-up is owed to anybody any more.
 pub(crate) fn finish_waiting(me: &Attachment) {
     me.list().clear_pending();
+}
+
+/// Asks to be woken when `holder` dies, and gives the words to be compared for that, in this order: the halves of its life word. None
+/// if it is dead, or its slot does not exist. For those who watch several at once, with a gate of their structure's own: all who
+/// sleep on life words of its segment must sleep on that gate before, and have it pending, and whoever wakes and finds a death
+/// must wake all there.
+pub(crate) fn watch_life(table: &Table, holder: Holder) -> Option<[Wait<'_>; 2]> {
+    let slot = table.slot(holder)?;
+    let life = watch(slot, holder)?;
+    Some([
+        Wait { word: Word::Low(slot.life()), expected: life.low() },
+        Wait { word: Word::High(slot.life()), expected: life.incarnation() },
+    ])
 }

@@ -45,8 +45,13 @@ impl Kind {
     /// An [`mpmc::Ring`](crate::ring::mpmc::Ring).
     pub const MPMC: Self = Self(15);
 
+    /// A [`Once`](crate::lock::Once) or a [`OnceCell`](crate::lock::OnceCell).
+    pub const ONCE: Self = Self(7);
+    /// A [`Barrier`](crate::lock::Barrier).
+    pub const BARRIER: Self = Self(8);
+
     /// All that this version knows.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::MUTEX,
         Self::SPSC,
         Self::FUTEX_MUTEX,
@@ -59,6 +64,8 @@ impl Kind {
         Self::BROADCAST,
         Self::MPMC,
         Self::MPSC_CLAIMS,
+        Self::ONCE,
+        Self::BARRIER,
     ];
 
     /// What it is called, if this version knows it.
@@ -76,6 +83,8 @@ impl Kind {
             Self::MPSC_LANES => Some("MPSC ring, lanes"),
             Self::MPMC => Some("MPMC ring"),
             Self::MPSC_CLAIMS => Some("MPSC ring, claims"),
+            Self::ONCE => Some("once"),
+            Self::BARRIER => Some("barrier"),
             Self(_) => None,
         }
     }

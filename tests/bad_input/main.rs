@@ -24,6 +24,7 @@ mod process;
 mod ring;
 mod row;
 mod using;
+mod waits;
 
 use row::Section;
 use serial_test::serial;
@@ -43,6 +44,7 @@ fn sections() -> Vec<Section> {
         locks::section(),
         mpmc::section(),
         claims::section(),
+        waits::section(),
     ]
 }
 

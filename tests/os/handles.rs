@@ -1,7 +1,10 @@
 //! Handles: what a clone is, what they say of themselves, and what a forked child may do with them.
 
 use crate::process::{Gate, spawn};
-use ownerdead::lock::{FutexMutex, LockError, LockTimeoutError, RobustMutex, TryLockError};
+use ownerdead::lock::{
+    Arrival, Barrier, BarrierError, BarrierTimeoutError, FutexMutex, JoinError, LockError, LockTimeoutError,
+    NotifyError, OnceCell, OnceError, ResetError, RobustMutex, TryLockError, WaitError,
+};
 use ownerdead::ring::broadcast;
 use ownerdead::ring::mpsc::lanes;
 use ownerdead::ring::spsc::{
@@ -191,4 +194,56 @@ fn one_of_many_threads_that_take_and_leave_the_same_slots_never_loses_one() {
     });
     let me = mutex.attach().unwrap();
     assert_eq!((*mutex.lock(&me).unwrap(), mutex.table().counts().free), (2000, 3));
+}
+
+#[test]
+fn who_forks_while_it_initialises_is_not_the_one_that_comes_to_the_end_of_it() {
+    let cell = OnceCell::<u64>::memfd(&Options::new()).unwrap();
+    let me = cell.attach().unwrap();
+    let mut child = -1;
+    let made = cell.get_or_init(&me, |_| {
+        // SAFETY: the child calls nothing but what is tested here, and ends.
+        child = unsafe { libc::fork() };
+        if child == 0 { 7 } else { 8 }
+    });
+    if child == 0 {
+        let code = i32::from(made != Err(OnceError::Forked) || cell.get() == Some(&7));
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(code) };
+    }
+    assert_eq!(made, Ok(&8));
+    let mut status = -1;
+    // SAFETY: `status` is valid for the call; it is our child.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0, "in the child it was no error, or it wrote the value");
+    spawn(|| assert_eq!(cell.get_or_init(&me, |_| 9), Ok(&8), "a look needs no attachment")).succeeds();
+}
+
+#[test]
+fn a_forked_child_has_no_seat_at_a_barrier_and_waits_at_no_condition_variable() {
+    let barrier = Barrier::memfd(&Options::new(), 1).unwrap();
+    let me = barrier.attach().unwrap();
+    let mut party = Some(barrier.join(&me).unwrap());
+    spawn(|| {
+        assert_eq!(barrier.join(&me).map(|_| ()), Err(JoinError::Forked));
+        let mut party = party.take().unwrap();
+        assert_eq!(party.wait(), Err(BarrierError::Forked));
+        assert_eq!(party.wait_timeout(SOON), Err(BarrierTimeoutError::Forked));
+        assert_eq!(party.reset(), Err(ResetError::Forked));
+    })
+    .succeeds();
+    let mut party = party.take().unwrap();
+    assert_eq!((party.seat(), party.wait()), (0, Ok(Arrival::Leader)));
+
+    let mutex = RobustMutex::memfd(&Options::new(), 1u64).unwrap();
+    let me = mutex.attach().unwrap();
+    let [changed, ..] = mutex.condvars();
+    let mut guard = Some(mutex.lock(&me).unwrap());
+    spawn(|| {
+        assert!(matches!(changed.wait(guard.take().unwrap()), Err(WaitError::Forked)));
+        assert_eq!(changed.notify_one(&me), Err(NotifyError::Forked));
+        assert_eq!(changed.notify_all(&me), Err(NotifyError::Forked));
+    })
+    .succeeds();
+    assert_eq!(*guard.take().unwrap(), 1);
 }

@@ -76,21 +76,21 @@ impl Plain {
 }
 
 /// In a thread that ends with what it has.
-fn dies(table: &Table, act: impl FnOnce() -> Holder + Send) {
+pub fn dies(table: &Table, act: impl FnOnce() -> Holder + Send) {
     let id = std::thread::scope(|scope| scope.spawn(act).join().unwrap());
     while table.dead(id) == Some(false) {
         std::thread::yield_now();
     }
 }
 
-fn forget(me: Attachment) -> Holder {
+pub fn forget(me: Attachment) -> Holder {
     let id = me.id();
     std::mem::forget(me);
     id
 }
 
 /// What `inspect` finds wrong in the segment.
-fn problems(segment: &Segment) -> Vec<String> {
+pub fn problems(segment: &Segment) -> Vec<String> {
     let file = std::fs::File::from(segment.as_fd().try_clone_to_owned().unwrap());
     let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
     std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0).unwrap();

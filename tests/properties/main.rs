@@ -9,6 +9,7 @@ mod locks;
 mod mpmc;
 mod mutex;
 mod ring;
+mod waits;
 
 use proptest::prelude::*;
 use ring::{Config, Operation, Pair};

@@ -64,7 +64,7 @@ macro_rules! read_errors {
                     Trouble::Deadlock => Self::Deadlock,
                     Trouble::Forked => Self::Forked,
                     Trouble::WrongSegment => Self::WrongSegment,
-                    Trouble::Corrupt(found) | Trouble::CorruptPlace(found) => {
+                    Trouble::Corrupt(found) | Trouble::CorruptPlace(found) | Trouble::Gate(found) => {
                         let (field, expected) = trouble.damage();
                         Self::Corrupt { field, found, expected }
                     }

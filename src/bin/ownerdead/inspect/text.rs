@@ -4,10 +4,10 @@ use super::Output;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::HumanBytes;
 use ownerdead::inspect::{
-    BroadcastReport, CellReport, ChecksumState, ClaimReport, ClaimsReport, EntryReport, HeaderReport, HolderReport,
-    LanesReport, LockState, MpmcReport, MutexReport, ParticipantsReport, RecordReport, RecordsReport, Report,
-    RingReport, RwLockReport, SeatReport, SeatReportState, SemaphoreReport, SlotReport, Thread, ValueState,
-    WriterState,
+    BarrierReport, BroadcastReport, CellReport, ChecksumState, ClaimReport, ClaimsReport, CondvarReport, EntryReport,
+    HeaderReport, HolderReport, LanesReport, LockState, MpmcReport, MutexReport, OnceReport, OnceReportState,
+    ParticipantsReport, RecordReport, RecordsReport, Report, RingReport, RwLockReport, SeatReport, SeatReportState,
+    SemaphoreReport, SlotReport, Thread, ValueState, WriterState,
 };
 use ownerdead::owner::SlotState;
 use std::io::{self, Write};
@@ -44,6 +44,13 @@ pub fn print(output: &Output) -> io::Result<()> {
     }
     if let Some(mutex) = &report.mutex {
         self::mutex(&mut facts, mutex);
+    }
+    condvars(&mut facts, &report.condvars);
+    if let Some(once) = &report.once {
+        self::once(&mut facts, once);
+    }
+    if let Some(barrier) = &report.barrier {
+        self::barrier(&mut facts, barrier);
     }
     if let Some(cells) = &report.cells {
         self::cells(&mut facts, cells);
@@ -304,6 +311,45 @@ fn mutex(facts: &mut Table, mutex: &MutexReport) {
         mutex.size, mutex.align, mutex.fingerprint, mutex.value_offset
     );
     facts.add_row(["guards", &of_type]);
+}
+
+/// Those that were ever used.
+fn condvars(facts: &mut Table, condvars: &[CondvarReport]) {
+    for (number, condvar) in condvars.iter().enumerate() {
+        let &CondvarReport { notifications, waiters, watchers, owed } = condvar;
+        if notifications == 0 && !waiters && !watchers && !owed {
+            continue;
+        }
+        let sleepers = if waiters || watchers { ", some may wait" } else { "" };
+        let owed = if owed { ", all are to be woken" } else { "" };
+        facts.add_row([&format!("condvar {number}"), &format!("{notifications} notifications{sleepers}{owed}")]);
+    }
+}
+
+fn once(facts: &mut Table, once: &OnceReport) {
+    let who = once.holder.as_ref().map_or("nobody".to_owned(), self::holder);
+    let state = match once.state {
+        OnceReportState::Vacant => "not initialised".to_owned(),
+        OnceReportState::Tried => format!("{who} initialises it"),
+        OnceReportState::Died => format!("{who} died initialising it; the next one tries again"),
+        OnceReportState::Done => "initialised".to_owned(),
+        OnceReportState::Damaged => "DAMAGED".to_owned(),
+    };
+    let failed = if once.failed > 0 { format!(", {} tries have failed", once.failed) } else { String::new() };
+    let waiters = if once.waiters { ", others may sleep on it" } else { "" };
+    facts.add_row(["once", &format!("{state}{failed}{waiters}; word {}", once.word)]);
+}
+
+fn barrier(facts: &mut Table, barrier: &BarrierReport) {
+    let broken = barrier.broken_by.map_or(String::new(), |seat| format!(", broken by the death in seat {seat}"));
+    let owed = if barrier.owed { ", all are to be woken" } else { "" };
+    facts
+        .add_row(["barrier", &format!("{} phases completed{broken}{owed}; word {}", barrier.completed, barrier.phase)]);
+    for (number, party) in barrier.parties.iter().enumerate() {
+        let who = party.holder.as_ref().map_or("vacant".to_owned(), self::holder);
+        let arrived = if party.arrived { ", has arrived" } else { "" };
+        facts.add_row([&format!("seat {number}"), &format!("{who}{arrived}; right {}", party.right)]);
+    }
 }
 
 fn cells(facts: &mut Table, cells: &CellReport) {
