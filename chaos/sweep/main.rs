@@ -19,6 +19,7 @@ mod case;
 mod cell;
 #[cfg(not(model))]
 mod claims;
+#[cfg(not(model))]
 mod condvar;
 #[cfg(not(model))]
 mod covered;

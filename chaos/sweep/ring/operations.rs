@@ -203,7 +203,10 @@ pub fn cases(all: &mut Vec<Case>) {
         };
         let mut add = |is, peer, config, how: &str| {
             let title = format!("ring.{name}.{}{how}", state(is, peer));
-            all.push(planted(Case::new(title, address, move || Spsc::new(config, role, is, peer, operation)), is));
+            let case = planted(Case::new(title, address, move || Spsc::new(config, role, is, peer, operation)), is);
+            // Where there is room it leaves what `try_push` leaves, and survivors of that die there.
+            let as_try_push = name.starts_with("push") && matches!(is, Fresh | Warm | Long | Padded | AtTheEnd);
+            all.push(if as_try_push && !name.ends_with("batch") { case.first_deaths_alone() } else { case });
         };
         for &(is, peer) in states.iter().chain(damaged) {
             add(is, peer, plain, "");
