@@ -293,37 +293,47 @@ impl Run {
         if self.sweep.deaths == 0 {
             return Ok(());
         }
-        // (process, lives) of each victim; a second life is there only if it restarts.
         let victims = self.victims();
-        let firsts: Vec<_> = victims.iter().flat_map(|&(process, _)| deaths_of(process, 0)).collect();
-        for first in &firsts {
-            let mut misses = 0;
-            for number in 0.. {
-                if self.explore(&[first(number)])?.deaths == 0 {
-                    misses += 1;
-                    if misses == rt::MISSES {
-                        break;
+        // Of each victim, awake and asleep: how many deaths it has where nobody else dies.
+        let mut alone = Vec::new();
+        for &(process, _) in &victims {
+            let mut counts = [0; 2];
+            for (first, count) in deaths_of(process, 0).into_iter().zip(&mut counts) {
+                let mut misses = 0;
+                for number in 0.. {
+                    if self.explore(&[first(number)])?.deaths == 0 {
+                        misses += 1;
+                        if misses == rt::MISSES {
+                            break;
+                        }
+                        continue;
                     }
-                    continue;
-                }
-                if self.sweep.deaths > 1 {
-                    self.pairs_with(first(number), &victims)?;
+                    *count = number + 1;
+                    if self.sweep.deaths > 1 {
+                        self.pairs_with(first(number), &victims, &alone)?;
+                    }
                 }
             }
+            alone.push(counts);
         }
         Ok(())
     }
 
-    /// All second deaths beside `first`. A pair of two processes is explored once, from the one that was added first.
-    fn pairs_with(&mut self, first: Kill, victims: &[(usize, bool)]) -> Result<(), OutOfTime> {
-        let seconds = victims.iter().flat_map(|&(process, restarts)| {
-            let later = (process > first.process).then(|| deaths_of(process, 0));
-            let again = (process == first.process && restarts).then(|| deaths_of(process, 1));
-            later.into_iter().chain(again).flatten()
-        });
-        for second in seconds.collect::<Vec<_>>() {
+    /// All second deaths beside `first`. A pair of two processes is explored once, from the one that was added first; but for what that one
+    /// comes to only where the other one has died, which is explored from the other one. `alone` is of the victims before that.
+    fn pairs_with(&mut self, first: Kill, victims: &[(usize, bool)], alone: &[[u32; 2]]) -> Result<(), OutOfTime> {
+        let mut seconds = Vec::new();
+        for (index, &(process, restarts)) in victims.iter().enumerate() {
+            if process != first.process {
+                let known = alone.get(index).copied().unwrap_or_default();
+                seconds.extend(deaths_of(process, 0).into_iter().zip(known));
+            } else if restarts {
+                seconds.extend(deaths_of(process, 1).map(|death| (death, 0)));
+            }
+        }
+        for (second, known) in seconds {
             let mut misses = 0;
-            for number in 0.. {
+            for number in known.. {
                 misses += usize::from(self.explore(&[first, second(number)])?.both == 0);
                 if misses == rt::MISSES {
                     break;
@@ -333,7 +343,7 @@ impl Run {
         Ok(())
     }
 
-    /// Index of each victim, and whether it restarts.
+    /// Index of each victim, in the order in which they were added, and whether it restarts: then it has a second life.
     fn victims(&self) -> Vec<(usize, bool)> {
         let processes = self.processes();
         let find = |victim: &&'static str| {
@@ -341,7 +351,9 @@ impl Run {
             let index = index.unwrap_or_else(|| panic!("no process is called {victim:?}: they are {processes:?}"));
             (index, processes[index].1)
         };
-        self.sweep.victims.iter().map(find).collect()
+        let mut victims: Vec<_> = self.sweep.victims.iter().map(find).collect();
+        victims.sort_unstable();
+        victims
     }
 
     /// Name of each process, and whether it restarts.
