@@ -121,8 +121,8 @@ fn the_fields_of_the_json_are_those_that_the_page_describes() {
         ),
         (
             &all,
-            "name path valid file length header participants ring lanes claims broadcast mpmc mutex rwlock semaphore cells problems notes \
-             listed_records hex",
+            "name path valid file length header participants ring lanes claims broadcast mpmc mutex condvars rwlock semaphore once barrier \
+             cells problems notes listed_records hex",
         ),
     ] {
         let sorted = |keys: &str| {
