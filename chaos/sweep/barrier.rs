@@ -376,9 +376,9 @@ pub fn cases(all: &mut Vec<Case>) {
             let case = Case::new(title, address, move || Meeting::new(other, seated, operation));
             all.push(match (name, other) {
                 ("join", Died) => case,
-                // Room for the words of many parties is filled in a loop.
-                (_, Third) => case.first_deaths_alone().few_planted(),
-                _ => case.first_deaths_alone(),
+                _ if other == others[0] => case.first_deaths_alone(),
+                // Real deaths are as in the first.
+                _ => case.first_deaths_alone().few_planted(),
             });
         }
         let forked = move || Meeting { handles: Handles::Inherited, ..Meeting::new(Lives, seated, operation) };

@@ -273,7 +273,9 @@ pub fn cases(all: &mut Vec<Case>) {
             let case = Case::new(title, address, move || Initialising::new(is, operation));
             all.push(match (name, is) {
                 ("get_or_init", Fresh | DeadOnes) => case,
-                _ => case.first_deaths_alone(),
+                _ if is == states[0] => case.first_deaths_alone(),
+                // Real deaths are as in the first.
+                _ => case.first_deaths_alone().few_planted(),
             });
         }
         if states.contains(&Foreign) {
