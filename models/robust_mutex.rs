@@ -46,7 +46,7 @@ fn three_with_one_death() {
 #[test]
 fn one_that_was_woken_and_dies_leaves_nobody_asleep() {
     let sweep = Sweep::new("mutex_two_deaths").victims(&["a", "b"]).two_deaths().beside_sleepers();
-    sweep.preemptions(2, 0).full_preemptions(2, 1).runs(8_000).run(|world| {
+    sweep.preemptions(2, 1).full_preemptions(2, 1).runs(8_000).run(|world| {
         everybody_wants_what_a_has(world, &["b", "c"]);
     });
 }
@@ -56,7 +56,7 @@ fn one_that_was_woken_and_dies_leaves_nobody_asleep() {
 fn one_that_was_woken_and_dies_leaves_nobody_asleep_under_an_older_kernel() {
     let sweep = Sweep::new("mutex_two_deaths_older_kernel").kernel(Variant::WholeWordTest);
     let sweep = sweep.victims(&["a", "b"]).two_deaths().beside_sleepers();
-    sweep.preemptions(1, 0).full_preemptions(2, 1).runs(8_000).run(|world| {
+    sweep.preemptions(1, 1).full_preemptions(2, 1).runs(8_000).run(|world| {
         everybody_wants_what_a_has(world, &["b", "c"]);
     });
 }

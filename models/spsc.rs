@@ -118,7 +118,7 @@ fn add_waiting_consumer(world: &mut World, ring: &Ring, judge: impl FnOnce(Resul
 
 #[test]
 fn one_that_takes_a_seat_and_dies_at_once_wakes_who_waited_for_it() {
-    Sweep::new("spsc_open_and_die").victims(&["n"]).preemptions(2, 1).full_preemptions(2, 2).run(|world| {
+    Sweep::new("spsc_open_and_die").victims(&["n"]).preemptions(2, 2).full_preemptions(2, 2).run(|world| {
         let ring = Ring::private(&BARE, 3);
         add_waiting_consumer(world, &ring, |popped| {
             assert!(matches!(popped, Ok(_) | Err(PopError::ProducerDied)), "{popped:?}");

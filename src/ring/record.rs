@@ -1,4 +1,4 @@
-//! Records and positions: arithmetic only, no memory.
+//! Records and positions: arithmetic only, no memory but a payload's granules.
 //!
 //! ```text
 //! granule 0       length (32 bits, low) | kind (32 bits, high)
@@ -9,6 +9,11 @@
 //! A record never wraps: where it does not fit before the end of the ring, a padding record (length [`PADDING`]) fills the
 //! rest, and it starts at the beginning. Positions count bytes and never wrap; `position % capacity` is the offset. Being
 //! multiples of 8, they leave bit 0 of an index word for [`SLEEPER`].
+
+#[cfg(not(model))]
+use crate::segment::image::Look;
+use crate::sync::cell::Granule;
+use crate::sync::payload;
 
 /// Bytes in a granule.
 pub(crate) const GRANULE: u64 = 8;
@@ -93,6 +98,31 @@ impl Checksum {
         }
         checksum.update(payload);
         checksum.finish()
+    }
+    /// The same of a payload of `len` bytes that lies in `granules`.
+    ///
+    /// # Panics
+    /// If they hold fewer bytes.
+    #[inline]
+    #[track_caller]
+    pub(crate) fn in_place(position: u64, head: u64, granules: &[Granule], len: usize) -> u64 {
+        let mut checksum = Self::new(position, head);
+        payload::for_each(granules, len, |bytes| checksum.update(bytes));
+        checksum.finish()
+    }
+    /// The same of a payload of `len` bytes at `offset` of an image; `None` if that ends before.
+    #[cfg(not(model))]
+    pub(crate) fn of_image(look: &Look<'_>, position: u64, head: u64, offset: u64, len: u32) -> Option<u64> {
+        let mut checksum = Self::new(position, head);
+        let mut window = [0; 4096];
+        let mut done = 0;
+        while done < len {
+            let part = &mut window[..(len - done).min(4096) as usize];
+            look.bytes(offset + u64::from(done), part)?;
+            checksum.update(part);
+            done += part.len() as u32;
+        }
+        Some(checksum.finish())
     }
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);

@@ -328,14 +328,7 @@ impl Reservation<'_> {
 
     /// Copies `bytes` into the payload at `offset`. Says how many fit: fewer than `bytes.len()` only at the payload's end.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) -> usize {
-        let bytes = &bytes[..bytes.len().min(self.len.saturating_sub(offset))];
-        let record = self.producer.ring.record(self.room.start, self.room.size);
-        for (index, &byte) in (offset as u64..).zip(bytes) {
-            let granule = &record[1 + (index / GRANULE) as usize];
-            let shift = 8 * (index % GRANULE);
-            granule.store(granule.load() & !(0xff << shift) | u64::from(byte) << shift);
-        }
-        bytes.len()
+        payload::write_at(&self.producer.ring.record(self.room.start, self.room.size)[1..], self.len, offset, bytes)
     }
 
     /// Commits the record.
@@ -351,9 +344,7 @@ impl Reservation<'_> {
         let first = head(self.len as u32, self.kind);
         record[0].store(first);
         if self.producer.ring.shape.bytes.checksum {
-            let mut payload = Vec::new();
-            payload::append(&record[1..], self.len, &mut payload);
-            record[record.len() - 1].store(Checksum::of(start, first, [], &payload));
+            record[record.len() - 1].store(Checksum::in_place(start, first, &record[1..], self.len));
         }
         self.producer.publish(start + size);
         Ok(())

@@ -7,7 +7,7 @@
 use super::shared::{FLAGS, SLOTS, allowed_payload, allowed_slots};
 use super::{Control, Geometry, Slot};
 use crate::owner::{Claim, ClaimState};
-use crate::ring::record::{Checksum, GRANULE, head};
+use crate::ring::record::{Checksum, GRANULE};
 use crate::ring::spsc::image::{ChecksumState, RecordReport, RecordsReport};
 use crate::segment::image::{HolderReport, Layout, Look, Word};
 use core::mem::offset_of;
@@ -246,16 +246,7 @@ impl Walk<'_> {
         };
         let mut right = true;
         if fits && self.geometry.checksum {
-            let mut checksum = Checksum::new(position, head(length, kind));
-            let mut window = [0; 4096];
-            let mut done = 0;
-            while done < length {
-                let part = &mut window[..(length - done).min(4096) as usize];
-                look.bytes(offset + u64::from(done), part)?;
-                checksum.update(part);
-                done += part.len() as u32;
-            }
-            right = checksum.finish() == stored;
+            right = Checksum::of_image(look, position, first, offset, length)? == stored;
         }
         // After the bytes: a word that is the same still was the same while they were read.
         if Claim(look.word(slot)?).without_waiters() != claim.without_waiters() {

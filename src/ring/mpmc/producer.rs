@@ -165,14 +165,7 @@ impl Reservation<'_> {
 
     /// Copies `bytes` into the payload at `offset`. Says how many fit: fewer than `bytes.len()` only at the payload's end.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) -> usize {
-        let bytes = &bytes[..bytes.len().min(self.len.saturating_sub(offset))];
-        // Bytes first: where there are none, the offset may be anything.
-        for (&byte, index) in bytes.iter().zip(offset..) {
-            let granule = &self.payload()[index / GRANULE as usize];
-            let shift = 8 * (index % GRANULE as usize);
-            granule.store(granule.load() & !(0xff << shift) | u64::from(byte) << shift);
-        }
-        bytes.len()
+        payload::write_at(self.payload(), self.len, offset, bytes)
     }
 
     /// The payload, in place, to write to.
@@ -197,14 +190,8 @@ impl Reservation<'_> {
         }
         let first = head(self.len as u32, self.kind);
         if side.ring.geometry.checksum {
-            let mut checksum = Checksum::new(self.position, first);
-            let mut left = self.len;
-            for granule in self.payload() {
-                let used = left.min(GRANULE as usize);
-                checksum.update(&granule.load().to_le_bytes()[..used]);
-                left -= used;
-            }
-            side.ring.slot(self.position).checksum.store(checksum.finish());
+            let checksum = Checksum::in_place(self.position, first, self.payload(), self.len);
+            side.ring.slot(self.position).checksum.store(checksum);
         }
         self.producer.publish(self.position, first);
         self.producer.side.me.right_given_up();

@@ -9,6 +9,7 @@ use crate::owner::Attachment;
 use crate::ring::bell::{Bell, BellError, BellUseError, Watch};
 use crate::ring::record::{Checksum, GRANULE, PADDING, SLEEPER, head};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::cell::Granule;
 use crate::sync::futex::{ALL, Word, wake};
 use crate::sync::{payload, thread, time};
 use core::time::Duration;
@@ -330,13 +331,7 @@ impl Reservation<'_> {
 
     /// Copies `bytes` into the payload at `offset`. Says how many fit: fewer than `bytes.len()` only at the payload's end.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) -> usize {
-        let bytes = &bytes[..bytes.len().min(self.len.saturating_sub(offset))];
-        for (index, &byte) in (offset as u64..).zip(bytes) {
-            let granule = self.payload_granule(index / GRANULE);
-            let shift = 8 * (index % GRANULE);
-            granule.store(granule.load() & !(0xff << shift) | u64::from(byte) << shift);
-        }
-        bytes.len()
+        payload::write_at(self.payload(), self.len, offset, bytes)
     }
 
     /// The payload, in place, to write to.
@@ -346,9 +341,8 @@ impl Reservation<'_> {
     /// it is committed. See `docs/trust.md`.
     #[cfg(not(model))]
     pub unsafe fn as_bytes_mut(&mut self) -> &mut [u8] {
-        let ring = &self.producer.ring;
         // SAFETY: `room` has found place for the record within the ring, and by the caller's promise nobody else touches it.
-        unsafe { crate::sync::cell::bytes_mut(&ring.record(self.room.start, self.room.size)[1..], self.len) }
+        unsafe { crate::sync::cell::bytes_mut(self.payload(), self.len) }
     }
 
     /// Commits the record.
@@ -366,21 +360,15 @@ impl Reservation<'_> {
 
     /// Writes what is left to write of the record; where it ends. From here on it is the caller's to publish it.
     pub(in crate::ring) fn seal(&mut self) -> u64 {
-        let ring = &self.producer.ring;
+        let Room { start, size } = self.room;
+        let record = self.producer.ring.record(start, size);
         let first = head(self.len as u32, self.kind);
-        ring.granule(self.room.start).store(first);
-        if ring.geometry.checksum {
-            let mut checksum = Checksum::new(self.room.start, first);
-            let granules = (self.len as u64).div_ceil(GRANULE);
-            for index in 0..granules {
-                let bytes = self.payload_granule(index).load().to_le_bytes();
-                let used = (self.len as u64 - index * GRANULE).min(GRANULE) as usize;
-                checksum.update(&bytes[..used]);
-            }
-            ring.granule(self.room.start + GRANULE * (1 + granules)).store(checksum.finish());
+        record[0].store(first);
+        if self.producer.ring.geometry.checksum {
+            record[record.len() - 1].store(Checksum::in_place(start, first, &record[1..], self.len));
         }
         self.committed = true;
-        self.room.start + self.room.size
+        start + size
     }
 
     /// The producer, whose record this is to be.
@@ -388,7 +376,8 @@ impl Reservation<'_> {
         self.producer
     }
 
-    pub(in crate::ring) fn payload_granule(&self, index: u64) -> &crate::sync::cell::Granule {
-        self.producer.ring.granule(self.room.start + GRANULE * (1 + index))
+    /// The granules of the payload; a checksum's, if the ring has them, follows.
+    pub(in crate::ring) fn payload(&self) -> &[Granule] {
+        &self.producer.ring.record(self.room.start, self.room.size)[1..]
     }
 }

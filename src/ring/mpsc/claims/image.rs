@@ -6,7 +6,7 @@
 use super::shared::{CHECKSUM, WORDS, allowed_block, allowed_capacity};
 use super::word::{BlockWord, Says};
 use super::{Control, FARTHEST, Shape};
-use crate::ring::record::{Checksum, GRANULE, SLEEPER, head};
+use crate::ring::record::{Checksum, GRANULE, SLEEPER};
 use crate::ring::spsc::image::{ChecksumState, RecordReport, RecordsReport, SeatReport, seat};
 use crate::segment::image::{HolderReport, Layout, Look, Word};
 use core::mem::offset_of;
@@ -251,17 +251,8 @@ impl Walk<'_> {
         let fits = self.shape.blocks_of(length.into()) == blocks;
         let mut right = true;
         if fits && self.shape.checksum {
-            let mut checksum = Checksum::new(position, head(length, kind));
-            let mut window = [0; 4096];
-            let mut done = 0;
-            while done < length {
-                let part = &mut window[..(length - done).min(4096) as usize];
-                look.bytes(offset + GRANULE + u64::from(done), part)?;
-                checksum.update(part);
-                done += part.len() as u32;
-            }
             let stored = look.word(offset + GRANULE + u64::from(length).next_multiple_of(GRANULE))?;
-            right = checksum.finish() == stored;
+            right = Checksum::of_image(look, position, first, offset + GRANULE, length)? == stored;
         }
         let size = blocks * self.shape.block;
         if self.head(look)? > position {

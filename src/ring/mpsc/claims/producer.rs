@@ -322,14 +322,7 @@ impl Reservation<'_> {
 
     /// Copies `bytes` into the payload at `offset`. Says how many fit: fewer than `bytes.len()` only at the payload's end.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) -> usize {
-        let bytes = &bytes[..bytes.len().min(self.len.saturating_sub(offset))];
-        // Bytes first: where there are none, the offset may be anything.
-        for (&byte, index) in bytes.iter().zip(offset..) {
-            let granule = &self.payload()[index / GRANULE as usize];
-            let shift = 8 * (index % GRANULE as usize);
-            granule.store(granule.load() & !(0xff << shift) | u64::from(byte) << shift);
-        }
-        bytes.len()
+        payload::write_at(self.payload(), self.len, offset, bytes)
     }
 
     /// The payload, in place, to write to.
@@ -356,14 +349,7 @@ impl Reservation<'_> {
         let first = head(self.len as u32, self.kind);
         record[0].store(first);
         if ring.shape.checksum {
-            let mut checksum = Checksum::new(start, first);
-            let mut left = self.len;
-            for granule in self.payload() {
-                let used = left.min(GRANULE as usize);
-                checksum.update(&granule.load().to_le_bytes()[..used]);
-                left -= used;
-            }
-            record[checksum_at(self.len)].store(checksum.finish());
+            record[checksum_at(self.len)].store(Checksum::in_place(start, first, &record[1..], self.len));
         }
         self.give_up(BlockWord::full(ring.shape.lap(start), blocks));
         self.committed = true;

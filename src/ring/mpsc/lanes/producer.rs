@@ -215,7 +215,7 @@ impl Reservation<'_> {
         if !self.inner.producer().me.is_current() {
             return Err(TryPushError::Forked);
         }
-        self.inner.payload_granule(0).store(arrival(self.control));
+        self.inner.payload()[0].store(arrival(self.control));
         let end = self.inner.seal();
         publish(self.inner.producer(), end);
         Ok(())
