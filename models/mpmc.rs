@@ -78,6 +78,19 @@ fn a_dead_sleeper_takes_no_wake_up_with_it_from_an_empty_ring() {
     });
 }
 
+#[test]
+fn who_only_watches_takes_no_wake_up_from_who_waits_for_the_record() {
+    Sweep::new("mpmc_watched")
+        .victims(&["p", "w"])
+        .beside_sleepers()
+        .preemptions(0, 0)
+        .full_preemptions(1, 0)
+        .runs(1_000)
+        .run(|world| {
+            mpmc::one_and_one_watched(world, &bare(2));
+        });
+}
+
 /// A producer and a consumer die, or one of them twice: what the first left, and what the second was doing about it.
 #[test]
 fn two_deaths_lose_nothing_that_was_committed() {

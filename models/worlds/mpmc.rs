@@ -191,7 +191,49 @@ pub fn add_looker(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>, full: &'s
 pub fn one_and_one(world: &mut World, config: &Config) {
     let ring = Ring::private(config, 3);
     let oracle = Oracle::new();
-    let (open, again, o, o2) = (ring.clone(), ring.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
+    add_restarting_producer(world, &ring, &oracle);
+    let (open, o) = (ring.clone(), Rc::clone(&oracle));
+    world.process_after(
+        "d",
+        move || consumer(&open),
+        move |mut consumer| {
+            until_the_last(&mut consumer, &o);
+            consumer
+        },
+    );
+    world.after(move || all_that_was_committed_is_read(&oracle));
+}
+
+/// The same, and before them comes `w`, which sleeps as a bell's thread does: it sees that there is a record, and leaves it. The last one is for nobody.
+pub fn one_and_one_watched(world: &mut World, config: &Config) {
+    let ring = Ring::private(config, 4);
+    let oracle = Oracle::new();
+    let open = ring.clone();
+    world.process_after(
+        "w",
+        move || consumer(&open),
+        move |consumer| {
+            consumer.watch().expect("an honest ring");
+            consumer
+        },
+    );
+    let (open, o) = (ring.clone(), Rc::clone(&oracle));
+    world.process_after(
+        "d",
+        move || (consumer(&open), producer(&open)),
+        move |(mut consumer, mut producer)| {
+            until_the_last(&mut consumer, &o);
+            // For `w`, should it still be asleep.
+            o.push(&mut producer, 30);
+            (consumer, producer)
+        },
+    );
+    add_restarting_producer(world, &ring, &oracle);
+    world.after(move || all_that_was_committed_is_read(&oracle));
+}
+
+fn add_restarting_producer(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>) {
+    let (open, again, o, o2) = (ring.clone(), ring.clone(), Rc::clone(oracle), Rc::clone(oracle));
     world
         .process_after(
             "p",
@@ -207,27 +249,25 @@ pub fn one_and_one(world: &mut World, config: &Config) {
             o2.push(&mut producer, Q + 1);
             producer
         });
-    let (open, o) = (ring.clone(), Rc::clone(&oracle));
-    world.process_after(
-        "d",
-        move || consumer(&open),
-        move |mut consumer| {
-            let mut before = 0;
-            loop {
-                let number = o.pop(&mut consumer);
-                assert!(number > before, "record {number} after {before}");
-                before = number;
-                if number == Q + 1 || number == P + 2 && !o.begun[Q as usize + 1].get() {
-                    return consumer;
-                }
-            }
-        },
-    );
-    world.after(move || {
-        for number in [P + 1, P + 2] {
-            assert!(oracle.is_read(number) || !oracle.is_ended(number), "record {number} was committed, and is lost");
+}
+
+/// Pops until it has the last record of a producer that pushes two or, after its death, another one.
+fn until_the_last(consumer: &mut Consumer, oracle: &Oracle) {
+    let mut before = 0;
+    loop {
+        let number = oracle.pop(consumer);
+        assert!(number > before, "record {number} after {before}");
+        before = number;
+        if number == Q + 1 || number == P + 2 && !oracle.begun[Q as usize + 1].get() {
+            return;
         }
-    });
+    }
+}
+
+fn all_that_was_committed_is_read(oracle: &Oracle) {
+    for number in [P + 1, P + 2] {
+        assert!(oracle.is_read(number) || !oracle.is_ended(number), "record {number} was committed, and is lost");
+    }
 }
 
 /// `p`, which may die, and `q` push, and `d` pops until it has what `q` pushed. With a looker, `c`, that may die too.

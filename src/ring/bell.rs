@@ -7,9 +7,13 @@
 //! wake-up takes one more switch between threads than a blocking call. Who finds records without having to wait does not arm it.
 //!
 //! **What survives a death.** The thread dies with its process. A child that was forked has neither thread nor bell.
+//!
+//! **What it cannot do.** Say that there still is something: where there are several consumers, or producers, another one may have been
+//! faster. And it is for a side that does not block: one that sleeps in a call of its own takes what comes, and its bell may stay silent
+//! until it is armed again.
 
 use super::Corrupt;
-use crate::owner::{AttachError, Attachment, Interrupt, Table};
+use crate::owner::{AttachError, Attachment, Interrupt, Stop};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::event::Event;
@@ -22,7 +26,7 @@ use std::thread::JoinHandle;
 /// What a bell rang for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rang {
-    /// There is a record, or room for one.
+    /// There is a record, or room for one; where there are several consumers or producers, another one may have it by now.
     Ready,
     /// The peer has died, and all that it committed has been read. Armed again as before, the bell rings at once: take the seat over,
     /// leave, or wait for another peer.
@@ -33,20 +37,21 @@ pub enum Rang {
     Corrupt(Corrupt),
 }
 
-/// What a bell is armed for, by a position or whatever else the ring knows.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Watch {
-    /// The peer to move on from this position.
-    Moved(u64),
-    /// Somebody to take the peer's seat.
-    Taken,
-}
-
 /// Whose bell it is: an address in the ring, and a number for each side.
 pub(super) type Side = (usize, u8);
 
-/// Sleeps until there is what is watched for, or it is interrupted: `None`.
-pub(super) type Watcher = Box<dyn Fn(&Attachment, Watch, Interrupt<'_>) -> Option<Rang> + Send>;
+/// Sleeps until there is what is watched for, and says what; or until it is interrupted, and what it says counts for nothing.
+pub(super) type Watch = Box<dyn FnOnce(&Attachment, Interrupt<'_>) -> Rang + Send>;
+
+/// What a wait without a deadline ended for; `come` is what was waited for.
+pub(super) fn rang(waited: Result<(), Stop<Corrupt>>, come: Rang) -> Rang {
+    match waited {
+        Ok(()) => come,
+        Err(Stop::HolderDied) => Rang::PeerDied,
+        Err(Stop::Corrupt(corrupt)) => Rang::Corrupt(corrupt),
+        Err(Stop::TimedOut) => unreachable!("there was no deadline"),
+    }
+}
 
 /// A bell that rings when a side of a ring has something to do; see the example `epoll`.
 ///
@@ -65,9 +70,22 @@ struct State {
     /// Counts the orders; [`QUIT`] ends the thread. It sleeps on the low half: an order that is exactly 2^32 orders later would
     /// not be seen during a sleep that began before, which ends after 100 ms in any case.
     orders: AtomicU64,
-    /// The last order, and what came of it.
-    desk: Mutex<(Watch, Option<Rang>)>,
+    desk: Mutex<Desk>,
     event: Event,
+}
+
+#[derive(Default)]
+struct Desk {
+    /// The last order, if nobody serves it yet.
+    watch: Option<Watch>,
+    /// What came of it.
+    rang: Option<Rang>,
+}
+
+impl core::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Desk").field("rang", &self.rang).finish_non_exhaustive()
+    }
 }
 
 const QUIT: u64 = u64::MAX;
@@ -116,18 +134,21 @@ impl core::fmt::Display for BellUseError {
 impl std::error::Error for BellUseError {}
 
 impl Bell {
-    /// A bell whose thread attaches to `table`, and watches by `watcher`.
-    pub(super) fn new(table: &Table, side: Side, watcher: Watcher) -> Result<Self, BellError> {
+    /// A bell for the thread of `me`; its own thread attaches to the same segment.
+    pub(super) fn new(me: &Attachment, side: Side) -> Result<Self, BellError> {
+        if !me.is_current() {
+            return Err(BellError::Forked);
+        }
         let epoch = thread::epoch().map_err(BellError::Io)?;
         let event = Event::new().map_err(BellError::Io)?;
-        let state = Arc::new(State { orders: AtomicU64::new(0), desk: Mutex::new((Watch::Taken, None)), event });
-        let (table, shared) = (table.clone(), Arc::clone(&state));
+        let state = Arc::new(State { orders: AtomicU64::new(0), desk: Mutex::default(), event });
+        let (table, shared) = (me.table().clone(), Arc::clone(&state));
         let (say, heard) = std::sync::mpsc::sync_channel(1);
         let body = move || match Attachment::attach(&table) {
             Ok(me) => {
                 let _ = say.send(Ok(()));
                 me.set_waiting(Waiting::Sleep);
-                shared.serve(&me, &watcher);
+                shared.serve(&me);
             }
             Err(error) => drop(say.send(Err(error))),
         };
@@ -149,7 +170,7 @@ impl Bell {
             return Err(BellUseError::WrongSide);
         }
         let mut desk = self.state.desk();
-        *desk = (watch, None);
+        *desk = Desk { watch: Some(watch), rang: None };
         self.state.event.clear();
         // With the desk in hand: who serves the order before this one sees, there, that it was replaced.
         self.state.order(|order| order + 1);
@@ -167,7 +188,7 @@ impl Bell {
         // Cleared with the desk in hand: what rings later finds it cleared.
         let mut desk = self.state.desk();
         self.state.event.clear();
-        Ok(desk.1.take())
+        Ok(desk.rang.take())
     }
 }
 
@@ -190,7 +211,7 @@ impl Drop for Bell {
 }
 
 impl State {
-    fn desk(&self) -> std::sync::MutexGuard<'_, (Watch, Option<Rang>)> {
+    fn desk(&self) -> std::sync::MutexGuard<'_, Desk> {
         // Nothing under this lock can panic half way.
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -202,25 +223,26 @@ impl State {
     }
 
     /// What the thread does.
-    fn serve(&self, me: &Attachment, watcher: &Watcher) {
-        let mut done = 0;
+    fn serve(&self, me: &Attachment) {
         loop {
-            let order = self.orders.load(Acquire);
+            let (order, watch) = {
+                // Together: orders are given with the desk in hand, but for the last one.
+                let mut desk = self.desk();
+                (self.orders.load(Acquire), desk.watch.take())
+            };
             if order == QUIT {
                 return;
             }
-            if order == done {
+            let Some(watch) = watch else {
                 wait(Word::Low(&self.orders), order as u32, None);
                 continue;
-            }
-            let watch = self.desk().0;
-            let Some(rang) = watcher(me, watch, Interrupt::new(&self.orders, order)) else { continue };
+            };
+            let rang = watch(me, Interrupt::new(&self.orders, order));
             let mut desk = self.desk();
             // Not for an order that was replaced meanwhile.
             if self.orders.load(Relaxed) == order {
-                desk.1 = Some(rang);
+                desk.rang = Some(rang);
                 self.event.signal();
-                done = order;
             }
         }
     }
@@ -236,18 +258,23 @@ mod tests {
     #[test]
     fn a_bell_that_was_armed_anew_does_not_ring_for_the_order_before() {
         let ring = Ring::memfd(&Options::new(), &Config::new(64)).unwrap();
+        let me = ring.attach().unwrap();
         let (begun, begins) = channel();
         let (go, goes) = channel();
+        let goes = Arc::new(Mutex::new(goes));
         // Sees what it was to watch for just when that is replaced: it does not look at the interrupt.
-        let watcher: Watcher = Box::new(move |_, watch, _| {
-            begun.send(()).unwrap();
-            goes.recv().unwrap();
-            Some(if matches!(watch, Watch::Taken) { Rang::PeerCame } else { Rang::Ready })
-        });
-        let bell = Bell::new(&ring.table, (1, 1), watcher).unwrap();
-        bell.arm((1, 1), Watch::Moved(0)).unwrap();
+        let order = |rang: Rang| -> Watch {
+            let (begun, goes) = (begun.clone(), Arc::clone(&goes));
+            Box::new(move |_, _| {
+                begun.send(()).unwrap();
+                goes.lock().unwrap().recv().unwrap();
+                rang
+            })
+        };
+        let bell = Bell::new(&me, (1, 1)).unwrap();
+        bell.arm((1, 1), order(Rang::Ready)).unwrap();
         begins.recv().unwrap();
-        bell.arm((1, 1), Watch::Taken).unwrap();
+        bell.arm((1, 1), order(Rang::PeerCame)).unwrap();
         go.send(()).unwrap();
         // The thread has served the first order once it begins with the second.
         begins.recv().unwrap();

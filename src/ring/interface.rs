@@ -20,6 +20,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(not(model))]
+use super::{Bell, BellError, BellUseError};
 use super::{Opened, PopError, PopTimeoutError, PushError, PushTimeoutError, SeatError, TryPopError, TryPushError};
 use crate::owner::{AttachError, Attachment};
 use core::time::Duration;
@@ -108,6 +110,21 @@ pub trait Produce {
     /// # Errors
     /// [`TryPushError`], and nothing was changed.
     fn reserve(&mut self, kind: u32, len: usize) -> Result<Self::Reservation<'_>, TryPushError>;
+
+    /// A bell for this side: a descriptor that becomes readable once it is armed and there may be room. Silent until then.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    fn bell(&self) -> Result<Bell, BellError>;
+
+    /// Arms a bell of this side, after it was told that the ring is full: it rings once that may be over, or the peer that it waits for
+    /// dies. Then it is to be tried again: another producer may have been faster.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    fn arm(&self, bell: &Bell) -> Result<(), BellUseError>;
 }
 
 /// Room for a record, not committed yet.
@@ -141,6 +158,21 @@ pub trait Consume {
     /// # Errors
     /// [`PopTimeoutError`].
     fn pop_timeout(&mut self, payload: &mut Vec<u8>, timeout: Duration) -> Result<u32, PopTimeoutError>;
+
+    /// A bell for this side: a descriptor that becomes readable once it is armed and there may be a record. Silent until then.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    fn bell(&self) -> Result<Bell, BellError>;
+
+    /// Arms a bell of this side, after it was told that the ring is empty: it rings once that may be over, or the peer that it waits for
+    /// dies. Then it is to be tried again: another consumer may have been faster.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    fn arm(&self, bell: &Bell) -> Result<(), BellUseError>;
 }
 
 /// Implements the interface for a ring whose sides have methods of the same names.
@@ -191,6 +223,14 @@ macro_rules! interface {
             fn reserve(&mut self, kind: u32, len: usize) -> Result<$reservation<'_>, $crate::ring::TryPushError> {
                 self.reserve(kind, len)
             }
+            #[cfg(not(model))]
+            fn bell(&self) -> Result<$crate::ring::Bell, $crate::ring::BellError> {
+                self.bell()
+            }
+            #[cfg(not(model))]
+            fn arm(&self, bell: &$crate::ring::Bell) -> Result<(), $crate::ring::BellUseError> {
+                self.arm(bell)
+            }
         }
         impl $crate::ring::Commit for $reservation<'_> {
             fn write(&mut self, offset: usize, bytes: &[u8]) -> usize {
@@ -214,6 +254,14 @@ macro_rules! interface {
                 timeout: core::time::Duration,
             ) -> Result<u32, $crate::ring::PopTimeoutError> {
                 self.pop_timeout(payload, timeout)
+            }
+            #[cfg(not(model))]
+            fn bell(&self) -> Result<$crate::ring::Bell, $crate::ring::BellError> {
+                self.bell()
+            }
+            #[cfg(not(model))]
+            fn arm(&self, bell: &$crate::ring::Bell) -> Result<(), $crate::ring::BellUseError> {
+                self.arm(bell)
             }
         }
     };

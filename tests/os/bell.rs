@@ -2,7 +2,7 @@
 
 use crate::process::{Gate, for_ever, spawn};
 use ownerdead::ring::spsc::{Config, PopError, Ring, TryPopError};
-use ownerdead::ring::{Bell, BellUseError, Rang};
+use ownerdead::ring::{Bell, BellUseError, Consume, Produce, Rang, Topology};
 use ownerdead::segment::Options;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::os::fd::AsFd;
@@ -122,4 +122,103 @@ fn a_bell_is_for_the_side_that_made_it_and_for_no_forked_child() {
         drop(bell);
     })
     .succeeds();
+}
+
+/// What holds at a bell of any ring: `ring` takes a record of four bytes, and is full after some.
+fn rings_at<R: Topology>(ring: &R) {
+    let me = ring.attach().unwrap();
+    let mut producer = ring.producer(&me).unwrap().into_inner();
+    let mut consumer = ring.consumer(&me).unwrap().into_inner();
+    let (there_is_room, there_is_one) = (producer.bell().unwrap(), consumer.bell().unwrap());
+    let mut bytes = Vec::new();
+    for round in 0..50u32 {
+        assert_eq!(consumer.try_pop(&mut bytes), Err(TryPopError::Empty));
+        if round % 2 == 0 {
+            consumer.arm(&there_is_one).unwrap();
+        }
+        producer.push(round, &round.to_le_bytes()).unwrap();
+        if round % 2 == 1 {
+            consumer.arm(&there_is_one).unwrap();
+        }
+        assert_eq!(rang(&there_is_one), Rang::Ready);
+        assert_eq!((consumer.try_pop(&mut bytes), &bytes[..]), (Ok(round), &round.to_le_bytes()[..]));
+    }
+    // Armed, and the side goes on by itself: a ring that is whole is not called damaged.
+    for round in 0..100u32 {
+        consumer.arm(&there_is_one).unwrap();
+        producer.push(round, &round.to_le_bytes()).unwrap();
+        assert_eq!(consumer.try_pop(&mut bytes), Ok(round));
+        // Its thread has a millisecond to come too late. Of a ring for many it does not say that there was something.
+        readable(&there_is_one, 1);
+        assert!(matches!(there_is_one.take().unwrap(), None | Some(Rang::Ready)));
+    }
+    assert_eq!(producer.arm(&there_is_one), Err(BellUseError::WrongSide));
+    assert_eq!(consumer.arm(&there_is_room), Err(BellUseError::WrongSide));
+    for round in 0..50u32 {
+        while producer.try_push(round, &[1; 4]).is_ok() {}
+        producer.arm(&there_is_room).unwrap();
+        assert!(!readable(&there_is_room, 0), "nothing was read");
+        consumer.try_pop(&mut bytes).unwrap();
+        assert_eq!(rang(&there_is_room), Rang::Ready);
+    }
+}
+
+#[test]
+fn a_bell_of_any_ring_rings_for_a_record_and_for_room() {
+    use ownerdead::ring::{broadcast, mpmc, mpsc};
+    rings_at(&ring());
+    rings_at(&mpsc::lanes::Ring::memfd(&Options::new(), &mpsc::lanes::Config::new(2, 256)).unwrap());
+    rings_at(&mpsc::claims::Ring::memfd(&Options::new(), &mpsc::claims::Config::new(4096)).unwrap());
+    rings_at(&mpmc::Ring::memfd(&Options::new(), &mpmc::Config::new(8, 16)).unwrap());
+    let lossless = broadcast::Config::lossless(4096, 2);
+    rings_at(&broadcast::Ring::memfd(&Options::new(), &lossless).unwrap());
+}
+
+/// A consumer's bell in a ring whose producer is killed with a reservation open: what it rings for, if for anything.
+fn rings_for_a_death<R: Topology>(ring: &R, wait: i64) -> Option<Rang> {
+    let seated = Gate::new();
+    let mut victim = spawn(|| {
+        let me = ring.attach().unwrap();
+        let mut producer = ring.producer(&me).unwrap().into_inner();
+        let reservation = producer.reserve(1, 4).unwrap();
+        seated.open();
+        for_ever();
+        drop(reservation);
+    });
+    seated.wait();
+    let me = ring.attach().unwrap();
+    let mut consumer = ring.consumer(&me).unwrap().into_inner();
+    let bell = consumer.bell().unwrap();
+    assert_eq!(consumer.try_pop(&mut Vec::new()), Err(TryPopError::Empty));
+    consumer.arm(&bell).unwrap();
+    assert!(!readable(&bell, 20), "it lives");
+    victim.kill();
+    let rang = readable(&bell, wait).then(|| rang(&bell));
+    if rang.is_some() {
+        assert_eq!(consumer.try_pop(&mut Vec::new()), Err(TryPopError::Empty));
+        consumer.arm(&bell).unwrap();
+    }
+    // Whatever it was: the next producer's record is heard.
+    let mut next = ring.producer(&me).unwrap().into_inner();
+    next.push(7, b"next").unwrap();
+    assert!(readable(&bell, 10_000) && bell.take().unwrap().is_some());
+    assert_eq!(consumer.try_pop(&mut Vec::new()), Ok(7));
+    rang
+}
+
+#[test]
+fn a_bell_of_any_ring_tells_of_the_death_that_its_side_waits_for_and_hears_the_next_producer() {
+    use ownerdead::ring::{broadcast, mpmc, mpsc};
+    let died = Some(Rang::PeerDied);
+    assert_eq!(rings_for_a_death(&ring(), 10_000), died);
+    let lanes = mpsc::lanes::Ring::memfd(&Options::new(), &mpsc::lanes::Config::new(2, 256)).unwrap();
+    assert_eq!(rings_for_a_death(&lanes, 10_000), died);
+    let broadcast = broadcast::Ring::memfd(&Options::new(), &broadcast::Config::lossy(4096, 2)).unwrap();
+    assert_eq!(rings_for_a_death(&broadcast, 10_000), died);
+    // There is something to be done: what the dead one wrote is to be skipped.
+    let claims = mpsc::claims::Ring::memfd(&Options::new(), &mpsc::claims::Config::new(4096)).unwrap();
+    assert_eq!(rings_for_a_death(&claims, 10_000), Some(Rang::Ready));
+    // The bell's thread has skipped it.
+    let mpmc = mpmc::Ring::memfd(&Options::new(), &mpmc::Config::new(8, 16)).unwrap();
+    assert_eq!(rings_for_a_death(&mpmc, 20), None);
 }

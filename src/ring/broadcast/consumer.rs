@@ -2,11 +2,15 @@
 
 use super::view::View;
 use super::wait::{Stop, until_committed, until_written_to};
+#[cfg(not(model))]
+use super::wait::{side, watch_commit, watch_writer};
 use super::{
     Corrupt, FARTHEST, PopError, PopTimeoutError, ReaderPlace, Ring, TryPopError, WaitPeerError, beat, check_count,
     count, word,
 };
 use crate::owner::Attachment;
+#[cfg(not(model))]
+use crate::ring::bell::{Bell, BellError, BellUseError};
 use crate::ring::record::{Checksum, GRANULE, SLEEPER, head};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::atomic::fence;
@@ -161,6 +165,34 @@ impl Consumer {
             return Err(WaitPeerError::Forked);
         }
         until_written_to(&self.ring, &self.me, timeout.and_then(|timeout| time::now().checked_add(timeout)))
+    }
+
+    /// A bell for this side, silent until it is armed.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    pub fn bell(&self) -> Result<Bell, BellError> {
+        Bell::new(&self.me, side(&self.ring, false))
+    }
+
+    /// Arms a bell of this ring: it rings once there is more than this side has seen, at once if there is already, or the writer dies. To be called
+    /// after this side was told that the ring is empty.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, false), watch_commit(&self.ring, word(self.tail)))
+    }
+
+    /// Arms a bell of this ring: it rings once somebody alive has the writer's seat.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm_for_producer(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, false), watch_writer(&self.ring))
     }
 
     /// Gives the place up, as dropping does.

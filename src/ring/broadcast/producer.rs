@@ -1,11 +1,15 @@
 //! The writer's side.
 
 use super::wait::{Stop, until_joined, until_read};
+#[cfg(not(model))]
+use super::wait::{side, watch_joined, watch_reader};
 use super::{
     Corrupt, FARTHEST, PushError, PushTimeoutError, Ring, TryPushError, WaitPeerError, beat, check_count, corrupt_seat,
     count, word,
 };
 use crate::owner::{Attachment, SeatState};
+#[cfg(not(model))]
+use crate::ring::bell::{Bell, BellError, BellUseError};
 use crate::ring::record::{Checksum, GRANULE, SLEEPER, head};
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::atomic::fence;
@@ -119,11 +123,13 @@ impl Producer {
             }
             // Nobody holds it up, and yet there is no room: an empty ring has room for every record that it takes.
             let Some((place, seen)) = self.limits.slowest else { unreachable!("a full ring has a slowest reader") };
-            until_read(&self.ring, &self.me, &self.ring.places[place], seen, deadline).map_err(|stop| match stop {
-                Stop::HolderDied => unreachable!("a dead reader is not waited for"),
-                Stop::TimedOut => PushTimeoutError::TimedOut,
-                Stop::Corrupt(corrupt) => PushTimeoutError::Corrupt(corrupt),
-            })?;
+            until_read(&self.ring, &self.me, &self.ring.places[place], seen, deadline, None).map_err(
+                |stop| match stop {
+                    Stop::HolderDied => unreachable!("a dead reader is not waited for"),
+                    Stop::TimedOut => PushTimeoutError::TimedOut,
+                    Stop::Corrupt(corrupt) => PushTimeoutError::Corrupt(corrupt),
+                },
+            )?;
         }
     }
 
@@ -164,6 +170,34 @@ impl Producer {
             return Err(WaitPeerError::Forked);
         }
         until_joined(&self.ring, &self.me, timeout.and_then(|timeout| time::now().checked_add(timeout)))
+    }
+
+    /// A bell for this side, silent until it is armed.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    pub fn bell(&self) -> Result<Bell, BellError> {
+        Bell::new(&self.me, side(&self.ring, true))
+    }
+
+    /// Arms a bell of this ring: it rings once the slowest reader has read more than this side has seen, or leaves, or dies; at once where nobody
+    /// holds the writer up. To be called after this side was told that the ring is full; there may still be no room.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, true), watch_reader(&self.ring, self.limits.slowest))
+    }
+
+    /// Arms a bell of this ring: it rings once some reader that lives has a place.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm_for_consumer(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, true), watch_joined(&self.ring))
     }
 
     /// Gives the seat up, as dropping does.

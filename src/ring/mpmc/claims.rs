@@ -1,7 +1,8 @@
 //! Finding a slot, claiming it, and what is done about one whose holder died.
 
+use super::wait::Role;
 use super::{Corrupt, OnDeath, Order, Ring};
-use crate::owner::{Attachment, Claim, ClaimFound, ClaimState, Holder, Right};
+use crate::owner::{Attachment, Claim, ClaimFound, ClaimState, Holder, Interrupt, Right};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::futex::{ALL, Word, wake};
@@ -92,7 +93,12 @@ impl Side {
 
     /// Claims the first free slot for writing; its position. `None`: the ring is full. With `watch` the word that it is full by has
     /// WAITERS then, and `watch` has its holder.
-    pub(super) fn claim_to_write(&self, mut watch: Option<&mut Watched>) -> Result<Option<u64>, Corrupt> {
+    pub(super) fn claim_to_write(&self, watch: Option<&mut Watched>) -> Result<Option<u64>, Corrupt> {
+        self.find_room::<true>(watch)
+    }
+
+    /// The same; claimed or, by one who only looks, found.
+    fn find_room<const CLAIM: bool>(&self, mut watch: Option<&mut Watched>) -> Result<Option<u64>, Corrupt> {
         let ring = &self.ring;
         let (me, slots) = (self.me.id(), ring.geometry.slots);
         let mut position = hint("the write index", &ring.control.tail)?;
@@ -101,6 +107,9 @@ impl Side {
             let found = self.look(position)?;
             let ahead = found.word.ahead_of(lap);
             if ahead == 0 && found.state == ClaimState::Free {
+                if !CLAIM {
+                    return Ok(Some(position));
+                }
                 if self.take(position, found.word, Claim::writing(me, lap)) {
                     advance(&ring.control.tail, position);
                     return Ok(Some(position));
@@ -135,7 +144,12 @@ impl Side {
 
     /// Claims the first record that is to be had for reading; its position. `None`: there is none now. With `watch` all words that may
     /// become one have WAITERS then, and `watch` has their holders.
-    pub(super) fn claim_to_read(&self, mut watch: Option<&mut Watched>) -> Result<Option<u64>, Corrupt> {
+    pub(super) fn claim_to_read(&self, watch: Option<&mut Watched>) -> Result<Option<u64>, Corrupt> {
+        self.find_record::<true>(watch)
+    }
+
+    /// The same; claimed or, by one who only looks, found.
+    fn find_record<const CLAIM: bool>(&self, mut watch: Option<&mut Watched>) -> Result<Option<u64>, Corrupt> {
         let ring = &self.ring;
         let slots = ring.geometry.slots;
         // `begin`: all before it is done with.
@@ -180,7 +194,7 @@ impl Side {
                     if ring.geometry.order == Order::Round && round.holds_back(ring.slot(position).writer.load(Relaxed))
                     {
                         position += 1;
-                    } else if self.take(position, found.word, Claim::reading(self.me.id(), lap)) {
+                    } else if !CLAIM || self.take(position, found.word, Claim::reading(self.me.id(), lap)) {
                         return Ok(Some(position));
                     }
                 }
@@ -206,6 +220,15 @@ impl Side {
             }
         }
         Err(runs_away("the read index", position))
+    }
+
+    /// Sleeps until there is a record for a consumer, or room for a producer, though nobody has claimed it then; or until it is interrupted.
+    pub(super) fn until_there_is(&self, role: Role, interrupt: Option<Interrupt<'_>>) -> Result<(), Corrupt> {
+        let look = |watch: Option<&mut Watched>| match role {
+            Role::Producer => self.find_room::<false>(watch),
+            Role::Consumer => self.find_record::<false>(watch),
+        };
+        self.until(role, None, interrupt, look).map(drop)
     }
 
     /// Gives up the claim at a position, as `to`.

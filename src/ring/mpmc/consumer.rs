@@ -2,8 +2,12 @@
 
 use super::claims::{Side, Watched};
 use super::wait::Role;
+#[cfg(not(model))]
+use super::wait::{side, watch};
 use super::{Corrupt, PopError, PopTimeoutError, TryPopError};
 use crate::owner::Claim;
+#[cfg(not(model))]
+use crate::ring::bell::{Bell, BellError, BellUseError};
 use crate::ring::record::Checksum;
 use crate::sync::{payload, thread, time};
 use core::time::Duration;
@@ -82,7 +86,7 @@ impl Consumer {
             let position = self.side.claim_to_read(watch)?;
             position.map(|position| self.read(position, payload)).transpose()
         };
-        let kind = self.side.until(Role::Consumer, deadline, attempt).map_err(PopTimeoutError::Corrupt)?;
+        let kind = self.side.until(Role::Consumer, deadline, None, attempt).map_err(PopTimeoutError::Corrupt)?;
         kind.ok_or(PopTimeoutError::TimedOut)
     }
 
@@ -98,6 +102,35 @@ impl Consumer {
         let found = self.find(position)?;
         self.side.me.right_taken();
         Ok(Peek { consumer: self, found, consumed: false })
+    }
+
+    /// A bell for this side, silent until it is armed.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    pub fn bell(&self) -> Result<Bell, BellError> {
+        Bell::new(&self.side.me, side(&self.side.ring, Role::Consumer))
+    }
+
+    /// Arms a bell of this ring: it rings once there is a record, at once if there is already; another consumer may have it by then. To be called after
+    /// this side was told that the ring is empty. Never for a death: any may come.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
+        let ring = &self.side.ring;
+        bell.arm(side(ring, Role::Consumer), watch(ring, Role::Consumer))
+    }
+
+    /// Sleeps as a bell's thread does, for models.
+    ///
+    /// # Errors
+    /// [`Corrupt`].
+    #[cfg(model)]
+    pub fn watch(&self) -> Result<(), Corrupt> {
+        self.side.until_there_is(Role::Consumer, None)
     }
 
     /// Goes, as dropping does.

@@ -2,8 +2,12 @@
 
 use super::claims::{Side, Watched};
 use super::wait::Role;
+#[cfg(not(model))]
+use super::wait::{side, watch};
 use super::{Order, PushError, PushTimeoutError, TryPushError};
 use crate::owner::{Claim, Right};
+#[cfg(not(model))]
+use crate::ring::bell::{Bell, BellError, BellUseError};
 use crate::ring::record::{Checksum, GRANULE, head};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::cell::Granule;
@@ -77,7 +81,7 @@ impl Producer {
             }
             Ok(position)
         };
-        let claimed = self.side.until(Role::Producer, deadline, attempt).map_err(PushTimeoutError::Corrupt)?;
+        let claimed = self.side.until(Role::Producer, deadline, None, attempt).map_err(PushTimeoutError::Corrupt)?;
         claimed.map(|_| ()).ok_or(PushTimeoutError::TimedOut)
     }
 
@@ -95,6 +99,26 @@ impl Producer {
             granule.store(0);
         }
         Ok(reservation)
+    }
+
+    /// A bell for this side, silent until it is armed.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    pub fn bell(&self) -> Result<Bell, BellError> {
+        Bell::new(&self.side.me, side(&self.side.ring, Role::Producer))
+    }
+
+    /// Arms a bell of this ring: it rings once there is room, at once if there is already; another producer may have it by then. To be called after
+    /// this side was told that the ring is full. Never for a death: any may come.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
+        let ring = &self.side.ring;
+        bell.arm(side(ring, Role::Producer), watch(ring, Role::Producer))
     }
 
     /// Goes, as dropping does.

@@ -24,8 +24,12 @@
 //! what is struck and woken for a dead one. Without the first two a sleeper is forgotten (known bug 14), as it is where the gate is not
 //! pending (66).
 
+#[cfg(not(model))]
+use super::Ring;
 use super::claims::{Side, Watched};
-use crate::owner::{finish_waiting, sleep_on_holders, wake_those_who_wait_for_the_dead};
+use crate::owner::{Interrupt, finish_waiting, sleep_on_holders, wake_those_who_wait_for_the_dead};
+#[cfg(not(model))]
+use crate::ring::bell::{self, Rang, Watch};
 use crate::sync::atomic::Ordering::Acquire;
 use crate::sync::futex::{Wait, Woken, Word, wake};
 use core::time::Duration;
@@ -39,11 +43,12 @@ pub(super) enum Role {
 
 impl Side {
     /// Calls `attempt` until it gives something: looks for as long as the thread is to, then sleeps in between. `None`: the deadline has
-    /// passed.
+    /// passed, or it was interrupted.
     pub(super) fn until<T, E>(
         &self,
         role: Role,
         deadline: Option<Duration>,
+        interrupt: Option<Interrupt<'_>>,
         mut attempt: impl FnMut(Option<&mut Watched>) -> Result<Option<T>, E>,
     ) -> Result<Option<T>, E> {
         let bells = &self.ring.control.bells;
@@ -74,6 +79,7 @@ impl Side {
                 expected,
             });
             let words = [word, slot].into_iter().take(1 + usize::from(watched.word().is_some()));
+            let words = words.chain(interrupt.map(|interrupt| interrupt.wait()));
             let woken = sleep_on_holders(&self.me, &self.ring.control.gate, words, watched.holders(), deadline);
             wake_those_who_wait_for_the_dead(&self.me, watched.holders());
             match woken {
@@ -82,6 +88,9 @@ impl Side {
                 Woken::By(_) if role == Role::Producer => self.ring.wake_consumers(),
                 Woken::By(_) | Woken::Changed => {}
             }
+            if interrupt.is_some_and(|interrupt| interrupt.raised()) {
+                break Ok(None);
+            }
         };
         if self.owes.replace(false) {
             wake(Word::Low(&self.ring.control.gate), 1);
@@ -89,4 +98,20 @@ impl Side {
         }
         result
     }
+}
+
+/// Whose bell it is.
+#[cfg(not(model))]
+pub(super) fn side(ring: &Ring, role: Role) -> bell::Side {
+    (core::ptr::from_ref(&*ring.control).addr(), u8::from(role == Role::Producer))
+}
+
+/// What a bell sleeps for.
+#[cfg(not(model))]
+pub(super) fn watch(ring: &Ring, role: Role) -> Watch {
+    let ring = ring.clone();
+    Box::new(move |me, interrupt| match Side::new(ring, me.clone()).until_there_is(role, Some(interrupt)) {
+        Ok(()) => Rang::Ready,
+        Err(corrupt) => Rang::Corrupt(corrupt),
+    })
 }

@@ -3,11 +3,11 @@
 use super::producer::went_back;
 use super::wait::{Stop, until_moved, until_taken};
 #[cfg(not(model))]
-use super::wait::{side, watcher};
+use super::wait::{side, watch_move, watch_taken};
 use super::{Corrupt, PopError, PopTimeoutError, Ring, Role, Step, TryPopError, WaitPeerError, check_indices, parse};
 use crate::owner::Attachment;
 #[cfg(not(model))]
-use crate::ring::bell::{Bell, BellError, BellUseError, Watch};
+use crate::ring::bell::{Bell, BellError, BellUseError};
 use crate::ring::record::{Checksum, GRANULE, SLEEPER};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::atomic::compiler_fence;
@@ -322,14 +322,7 @@ impl Consumer {
     /// [`BellError`].
     #[cfg(not(model))]
     pub fn bell(&self) -> Result<Bell, BellError> {
-        if !self.reader.me.is_current() {
-            return Err(BellError::Forked);
-        }
-        Bell::new(
-            &self.reader.ring.table,
-            side(&self.reader.ring, Role::Producer),
-            watcher(&self.reader.ring, Role::Producer),
-        )
+        Bell::new(&self.reader.me, side(&self.reader.ring, Role::Producer))
     }
 
     /// Arms a bell of this ring: it rings once there is more than this side has seen, at once if there is already, or the producer dies.
@@ -339,7 +332,8 @@ impl Consumer {
     /// [`BellUseError`].
     #[cfg(not(model))]
     pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
-        bell.arm(side(&self.reader.ring, Role::Producer), Watch::Moved(self.reader.tail))
+        let ring = &self.reader.ring;
+        bell.arm(side(ring, Role::Producer), watch_move(ring, Role::Producer, self.reader.tail))
     }
 
     /// Arms a bell of this ring: it rings once somebody alive has the producer's seat.
@@ -348,7 +342,8 @@ impl Consumer {
     /// [`BellUseError`].
     #[cfg(not(model))]
     pub fn arm_for_producer(&self, bell: &Bell) -> Result<(), BellUseError> {
-        bell.arm(side(&self.reader.ring, Role::Producer), Watch::Taken)
+        let ring = &self.reader.ring;
+        bell.arm(side(ring, Role::Producer), watch_taken(ring, Role::Producer))
     }
 
     /// Gives the seat up, as dropping does.

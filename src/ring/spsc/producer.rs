@@ -2,11 +2,11 @@
 
 use super::wait::{Stop, until_moved, until_taken};
 #[cfg(not(model))]
-use super::wait::{side, watcher};
+use super::wait::{side, watch_move, watch_taken};
 use super::{Corrupt, PushError, PushTimeoutError, Ring, Role, TryPushError, WaitPeerError, check_indices};
 use crate::owner::Attachment;
 #[cfg(not(model))]
-use crate::ring::bell::{Bell, BellError, BellUseError, Watch};
+use crate::ring::bell::{Bell, BellError, BellUseError};
 use crate::ring::record::{Checksum, GRANULE, PADDING, SLEEPER, head};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::cell::Granule;
@@ -167,10 +167,7 @@ impl Producer {
     /// [`BellError`].
     #[cfg(not(model))]
     pub fn bell(&self) -> Result<Bell, BellError> {
-        if !self.me.is_current() {
-            return Err(BellError::Forked);
-        }
-        Bell::new(&self.ring.table, side(&self.ring, Role::Consumer), watcher(&self.ring, Role::Consumer))
+        Bell::new(&self.me, side(&self.ring, Role::Consumer))
     }
 
     /// Arms a bell of this ring: it rings once there is more than this side has seen, at once if there is already, or the consumer dies.
@@ -180,7 +177,7 @@ impl Producer {
     /// [`BellUseError`].
     #[cfg(not(model))]
     pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
-        bell.arm(side(&self.ring, Role::Consumer), Watch::Moved(self.head))
+        bell.arm(side(&self.ring, Role::Consumer), watch_move(&self.ring, Role::Consumer, self.head))
     }
 
     /// Arms a bell of this ring: it rings once somebody alive has the consumer's seat.
@@ -189,7 +186,7 @@ impl Producer {
     /// [`BellUseError`].
     #[cfg(not(model))]
     pub fn arm_for_consumer(&self, bell: &Bell) -> Result<(), BellUseError> {
-        bell.arm(side(&self.ring, Role::Consumer), Watch::Taken)
+        bell.arm(side(&self.ring, Role::Consumer), watch_taken(&self.ring, Role::Consumer))
     }
 
     /// Gives the seat up, as dropping does.

@@ -3,7 +3,7 @@
 use super::{Corrupt, Ring, Role, Side, WaitPeerError, corrupt_seat};
 use crate::owner::{self, AtSeat, Attachment};
 #[cfg(not(model))]
-use crate::ring::bell::{self, Rang, Watch, Watcher};
+use crate::ring::bell::{self, Rang, Watch};
 use core::time::Duration;
 
 pub(in crate::ring) type Stop = owner::Stop<Corrupt>;
@@ -49,25 +49,23 @@ pub(super) fn side(ring: &Ring, peer: Role) -> bell::Side {
     (core::ptr::from_ref(&*ring.control).addr(), u8::from(peer == Role::Producer))
 }
 
-/// What a bell of this side sleeps for: the peer's index, or somebody in its seat.
+/// What a bell sleeps for that is to ring once the peer's index is no longer `seen`.
 #[cfg(not(model))]
-pub(super) fn watcher(ring: &Ring, peer: Role) -> Watcher {
+pub(super) fn watch_move(ring: &Ring, peer: Role, seen: u64) -> Watch {
     let ring = ring.clone();
-    Box::new(move |me, watch, interrupt| {
+    Box::new(move |me, interrupt| {
         let at = AtSeat { interrupt: Some(interrupt), ..at(&ring, me, peer, None) };
-        let (waited, come) = match watch {
-            Watch::Moved(seen) => {
-                let side = if peer == Role::Producer { &ring.control.tail } else { &ring.control.head };
-                (at.until_moved(&side.index, seen, corrupt_seat), Rang::Ready)
-            }
-            Watch::Taken => (at.until_taken(corrupt_seat), Rang::PeerCame),
-        };
-        let rang = match waited {
-            Ok(()) => come,
-            Err(Stop::HolderDied) => Rang::PeerDied,
-            Err(Stop::Corrupt(corrupt)) => Rang::Corrupt(corrupt),
-            Err(Stop::TimedOut) => unreachable!("there was no deadline"),
-        };
-        (!interrupt.raised()).then_some(rang)
+        let side = if peer == Role::Producer { &ring.control.tail } else { &ring.control.head };
+        bell::rang(at.until_moved(&side.index, seen, corrupt_seat), Rang::Ready)
+    })
+}
+
+/// The same, once somebody alive has the peer's seat.
+#[cfg(not(model))]
+pub(super) fn watch_taken(ring: &Ring, peer: Role) -> Watch {
+    let ring = ring.clone();
+    Box::new(move |me, interrupt| {
+        let at = AtSeat { interrupt: Some(interrupt), ..at(&ring, me, peer, None) };
+        bell::rang(at.until_taken(corrupt_seat), Rang::PeerCame)
     })
 }

@@ -1,9 +1,14 @@
 //! The consumer's side.
 
 use super::producer::{checksum_at, no_record};
+use super::wait::until_some;
+#[cfg(not(model))]
+use super::wait::{side, watch_some};
 use super::word::{BlockWord, Says};
 use super::{Corrupt, FARTHEST, PopError, PopTimeoutError, Ring, TryPopError};
 use crate::owner::Attachment;
+#[cfg(not(model))]
+use crate::ring::bell::{Bell, BellError, BellUseError};
 use crate::ring::record::{Checksum, SLEEPER, head};
 use crate::ring::spsc::pop_refused;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -60,6 +65,42 @@ pub(super) enum Look {
     Skip {
         blocks: u64,
     },
+}
+
+impl Ring {
+    /// What the word at a position says to `me`, its consumer or who watches for that.
+    #[inline]
+    pub(super) fn look(&self, me: &Attachment, position: u64) -> Result<Look, Corrupt> {
+        let mut behind_death = false;
+        loop {
+            // Acquire: the record; or who writes it, for `dead`.
+            let word = BlockWord(self.word(position).load(Acquire));
+            let lap = self.shape.lap(position);
+            return match word.says() {
+                Says::Free { .. } if word.free_ahead_of(lap) == 0 => Ok(Look::Free(word)),
+                Says::Writing { holder, blocks } if self.shape.fits(position, blocks) => {
+                    // Besides a seat this thread has no right, so it writes no record.
+                    let unknown = holder == me.id() && me.rights() <= 1;
+                    match self.table.dead(holder).filter(|_| !unknown) {
+                        None => Err(no_record(position, word)),
+                        Some(false) => Ok(Look::Writing(word, holder)),
+                        // Once more: it may have published before it died, and `dead` has acquired that.
+                        Some(true) if !behind_death => {
+                            behind_death = true;
+                            continue;
+                        }
+                        Some(true) => Ok(Look::Skip { blocks }),
+                    }
+                }
+                Says::Done { blocks, lap: of, void }
+                    if BlockWord::is_lap(of, lap) && self.shape.fits(position, blocks) =>
+                {
+                    Ok(if void { Look::Skip { blocks } } else { Look::Full { blocks } })
+                }
+                _ => Err(no_record(position, word)),
+            };
+        }
+    }
 }
 
 impl Consumer {
@@ -131,7 +172,7 @@ impl Consumer {
     #[cold]
     fn pop_when_full(&mut self, payload: &mut Vec<u8>, deadline: Option<Duration>) -> Result<u32, PopTimeoutError> {
         loop {
-            let in_time = self.until_some(deadline)?;
+            let in_time = until_some(&self.ring, &self.me, self.head, deadline, None)?;
             match self.try_pop(payload) {
                 Ok(kind) => return Ok(kind),
                 // What came just in time counts.
@@ -202,6 +243,25 @@ impl Consumer {
         self.ring.control.consumer.generation()
     }
 
+    /// A bell for this side, silent until it is armed.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    pub fn bell(&self) -> Result<Bell, BellError> {
+        Bell::new(&self.me, side(&self.ring, false))
+    }
+
+    /// Arms a bell of this ring: it rings once there is more than this side has seen, at once if there is already. Never for a death: any producer may
+    /// come. To be called after this side was told that the ring is empty.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, false), watch_some(&self.ring, self.head))
+    }
+
     /// Gives the seat up, as dropping does.
     pub fn close(self) {}
 
@@ -230,7 +290,7 @@ impl Consumer {
                 // All of it was given away, and is not committed: nothing comes after this.
                 return Ok(Step::Nothing(position));
             }
-            let (blocks, full) = match self.look(position)? {
+            let (blocks, full) = match self.ring.look(&self.me, position)? {
                 Look::Free(_) | Look::Writing(..) => return Ok(Step::Nothing(position)),
                 Look::Full { blocks } => (blocks, true),
                 Look::Skip { blocks } => (blocks, false),
@@ -245,41 +305,6 @@ impl Consumer {
                 return Ok(Step::Record(self.parse(position, blocks, end)?));
             }
             position = end;
-        }
-    }
-
-    /// What the word at a position says.
-    #[inline]
-    pub(super) fn look(&self, position: u64) -> Result<Look, Corrupt> {
-        let (ring, mut behind_death) = (&self.ring, false);
-        loop {
-            // Acquire: the record; or who writes it, for `dead`.
-            let word = BlockWord(ring.word(position).load(Acquire));
-            let lap = ring.shape.lap(position);
-            return match word.says() {
-                Says::Free { .. } if word.free_ahead_of(lap) == 0 => Ok(Look::Free(word)),
-                Says::Writing { holder, blocks } if ring.shape.fits(position, blocks) => {
-                    let me = self.me.id();
-                    // Besides its seat this thread has no right, so it writes no record.
-                    let unknown = holder == me && self.me.rights() <= 1;
-                    match ring.table.dead(holder).filter(|_| !unknown) {
-                        None => Err(no_record(position, word)),
-                        Some(false) => Ok(Look::Writing(word, holder)),
-                        // Once more: it may have published before it died, and `dead` has acquired that.
-                        Some(true) if !behind_death => {
-                            behind_death = true;
-                            continue;
-                        }
-                        Some(true) => Ok(Look::Skip { blocks }),
-                    }
-                }
-                Says::Done { blocks, lap: of, void }
-                    if BlockWord::is_lap(of, lap) && ring.shape.fits(position, blocks) =>
-                {
-                    Ok(if void { Look::Skip { blocks } } else { Look::Full { blocks } })
-                }
-                _ => Err(no_record(position, word)),
-            };
         }
     }
 

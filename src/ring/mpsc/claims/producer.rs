@@ -1,9 +1,13 @@
 //! A producer's side.
 
 use super::wait::until_room;
+#[cfg(not(model))]
+use super::wait::{side, watch_room, watch_taken};
 use super::word::{BlockWord, Says};
 use super::{Corrupt, FARTHEST, PushError, PushTimeoutError, Ring, TryPushError, WaitPeerError};
 use crate::owner::Attachment;
+#[cfg(not(model))]
+use crate::ring::bell::{Bell, BellError, BellUseError};
 use crate::ring::record::{Checksum, GRANULE, SLEEPER, head};
 use crate::ring::spsc::push_refused;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -26,6 +30,8 @@ const MOST_LOOKS: u32 = 1 << 16;
 pub struct Producer {
     ring: Ring,
     me: Attachment,
+    /// The read index when there was no room last.
+    read: u64,
 }
 
 /// Blocks that this thread has claimed. Invariant 1: they lie within the ring.
@@ -35,31 +41,9 @@ struct Claimed {
     blocks: u64,
 }
 
-/// There is no room.
-enum NoRoom {
-    /// While this is the read index.
-    Full(u64),
-    Refused(TryPushError),
-}
-
-impl From<Corrupt> for NoRoom {
-    fn from(corrupt: Corrupt) -> Self {
-        Self::Refused(corrupt.into())
-    }
-}
-
-impl From<NoRoom> for TryPushError {
-    fn from(error: NoRoom) -> Self {
-        match error {
-            NoRoom::Full(_) => Self::Full,
-            NoRoom::Refused(error) => error,
-        }
-    }
-}
-
 impl Producer {
     pub(super) fn new(ring: Ring, me: Attachment) -> Self {
-        Self { ring, me }
+        Self { ring, me, read: 0 }
     }
 
     /// Appends a record, if there is room. `kind` is the caller's.
@@ -68,7 +52,7 @@ impl Producer {
     /// [`TryPushError`], and there is no record.
     #[inline]
     pub fn try_push(&mut self, kind: u32, payload: &[u8]) -> Result<(), TryPushError> {
-        Ok(self.append(kind, payload)?)
+        self.append(kind, payload)
     }
 
     /// Appends a record, sleeping while the ring is full and its consumer lives, or nobody has its seat.
@@ -96,8 +80,8 @@ impl Producer {
     ) -> Result<(), PushTimeoutError> {
         match self.append(kind, payload) {
             Ok(()) => Ok(()),
-            Err(NoRoom::Full(read)) => self.push_when_read(kind, payload, read, deadline()),
-            Err(NoRoom::Refused(error)) => Err(push_refused(error)),
+            Err(TryPushError::Full) => self.push_when_read(kind, payload, deadline()),
+            Err(error) => Err(push_refused(error)),
         }
     }
 
@@ -106,15 +90,14 @@ impl Producer {
         &mut self,
         kind: u32,
         payload: &[u8],
-        mut read: u64,
         deadline: Option<Duration>,
     ) -> Result<(), PushTimeoutError> {
         loop {
-            until_room(&self.ring, &self.me, read, deadline)?;
+            until_room(&self.ring, &self.me, self.read, deadline)?;
             match self.append(kind, payload) {
                 Ok(()) => return Ok(()),
-                Err(NoRoom::Full(now)) => read = now,
-                Err(NoRoom::Refused(error)) => return Err(push_refused(error)),
+                Err(TryPushError::Full) => {}
+                Err(error) => return Err(push_refused(error)),
             }
         }
     }
@@ -151,12 +134,40 @@ impl Producer {
         super::wait::until_taken(&self.ring, &self.me, deadline)
     }
 
+    /// A bell for this side, silent until it is armed.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    pub fn bell(&self) -> Result<Bell, BellError> {
+        Bell::new(&self.me, side(&self.ring, true))
+    }
+
+    /// Arms a bell of this ring: it rings once more was read than this side has seen, at once if it was already, or the consumer dies; another
+    /// producer may have the room by then. To be called after this side was told that the ring is full.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, true), watch_room(&self.ring, self.read))
+    }
+
+    /// Arms a bell of this ring: it rings once somebody alive has the consumer's seat.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm_for_consumer(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring, true), watch_taken(&self.ring))
+    }
+
     /// Goes, as dropping does.
     pub fn close(self) {}
 
     /// Claims, writes, publishes.
     #[inline]
-    fn append(&mut self, kind: u32, payload: &[u8]) -> Result<(), NoRoom> {
+    fn append(&mut self, kind: u32, payload: &[u8]) -> Result<(), TryPushError> {
         let claimed = self.claim(payload.len())?;
         let record = self.ring.record(claimed.start, claimed.blocks);
         let first = head(payload.len() as u32, kind);
@@ -171,13 +182,13 @@ impl Producer {
 
     /// Claims the blocks for a record.
     #[inline]
-    fn claim(&self, len: usize) -> Result<Claimed, NoRoom> {
+    fn claim(&mut self, len: usize) -> Result<Claimed, TryPushError> {
         if !self.me.is_current() {
-            return Err(NoRoom::Refused(TryPushError::Forked));
+            return Err(TryPushError::Forked);
         }
         let (ring, shape) = (&self.ring, &self.ring.shape);
         if len as u64 > shape.longest() {
-            return Err(NoRoom::Refused(TryPushError::TooLarge { len, max: shape.longest() as usize }));
+            return Err(TryPushError::TooLarge { len, max: shape.longest() as usize });
         }
         let blocks = shape.blocks_of(len as u64);
         let mut position = 0;
@@ -196,7 +207,8 @@ impl Producer {
             if position - read + (padding + blocks) * shape.block > shape.capacity {
                 // Relaxed: another one may have filled the rest of the ring up to its end meanwhile; then there may be room.
                 if ring.control.tail.load(Relaxed) == position {
-                    return Err(NoRoom::Full(read));
+                    self.read = read;
+                    return Err(TryPushError::Full);
                 }
                 continue;
             }

@@ -14,12 +14,16 @@
 //! The consumer is the only one that sleeps at the producers' gate and on words of blocks, so one wake is enough there. WAITERS that a
 //! dead consumer left cost a wake, or are set anew.
 
-use super::consumer::{Consumer, Look};
+use super::consumer::Look;
 use super::{Corrupt, PushTimeoutError, Ring, WaitPeerError};
-use crate::owner::{AtSeat, Attachment, Stop, finish_waiting, sleep_on_holder};
+use crate::owner::{AtSeat, Attachment, Interrupt, Stop, finish_waiting, sleep_on_holder};
+#[cfg(not(model))]
+use crate::ring::bell::{self, Rang, Watch};
 use crate::ring::spsc::corrupt_seat;
 use crate::ring::spsc::wait::never_taken;
 use crate::sync::atomic::Ordering::Relaxed;
+#[cfg(not(model))]
+use crate::sync::futex::{ALL, wake};
 use crate::sync::futex::{Wait, Woken, Word, wait_any};
 use core::time::Duration;
 
@@ -48,29 +52,88 @@ pub(super) fn until_taken(ring: &Ring, me: &Attachment, deadline: Option<Duratio
     at(ring, me, deadline).until_taken(corrupt_seat).map_err(never_taken)
 }
 
-impl Consumer {
-    /// There was nothing to be read: sleeps until the next word changes, or its writer dies. Whether that was before the deadline.
-    pub(super) fn until_some(&self, deadline: Option<Duration>) -> Result<bool, Corrupt> {
-        let (ring, me) = (&self.ring, &self.me);
-        let word = ring.word(self.head);
-        me.spin(deadline, || matches!(self.look(self.head), Ok(Look::Free(_) | Look::Writing(..))));
-        let (seen, holder) = match self.look(self.head)? {
-            Look::Free(seen) => (seen, None),
-            Look::Writing(seen, holder) => (seen, Some(holder)),
-            Look::Full { .. } | Look::Skip { .. } => return Ok(true),
-        };
-        let asked = seen.with_waiters();
-        // Relaxed: it publishes nothing, and stays in the release sequence of what it was read from. The caller reads the word again.
-        if seen != asked && word.compare_exchange(seen.0, asked.0, Relaxed, Relaxed).is_err() {
-            return Ok(true);
-        }
-        let change = Wait { word: Word::Low(word), expected: asked.low() };
-        let Some(holder) = holder else {
-            let gate = Wait { word: Word::Low(&ring.control.producer_gate), expected: 0 };
-            return Ok(wait_any(&[gate, change], 1, deadline) != Woken::TimedOut);
-        };
-        let slept = sleep_on_holder(me, holder, &[change], deadline);
-        finish_waiting(me);
-        Ok(slept.is_ok())
+/// There was nothing to be read at the consumer's position: sleeps until the word there changes, or its writer dies; or until it is
+/// interrupted, which the caller sees for itself. Whether that was before the deadline.
+pub(super) fn until_some(
+    ring: &Ring,
+    me: &Attachment,
+    position: u64,
+    deadline: Option<Duration>,
+    interrupt: Option<Interrupt<'_>>,
+) -> Result<bool, Corrupt> {
+    let word = ring.word(position);
+    me.spin(deadline, || matches!(ring.look(me, position), Ok(Look::Free(_) | Look::Writing(..))));
+    let (seen, holder) = match ring.look(me, position)? {
+        Look::Free(seen) => (seen, None),
+        Look::Writing(seen, holder) => (seen, Some(holder)),
+        Look::Full { .. } | Look::Skip { .. } => return Ok(true),
+    };
+    let asked = seen.with_waiters();
+    // Relaxed: it publishes nothing, and stays in the release sequence of what it was read from. The caller reads the word again.
+    if seen != asked && word.compare_exchange(seen.0, asked.0, Relaxed, Relaxed).is_err() {
+        return Ok(true);
     }
+    let change = Wait { word: Word::Low(word), expected: asked.low() };
+    let words = [change, interrupt.map_or(change, |interrupt| interrupt.wait())];
+    let words = &words[..1 + usize::from(interrupt.is_some())];
+    let Some(holder) = holder else {
+        let gate = Wait { word: Word::Low(&ring.control.producer_gate), expected: 0 };
+        let words = [gate, words[0], words[words.len() - 1]];
+        return Ok(wait_any(&words[..2 + usize::from(interrupt.is_some())], 1, deadline) != Woken::TimedOut);
+    };
+    let slept = sleep_on_holder(me, holder, words, deadline);
+    finish_waiting(me);
+    Ok(slept.is_ok())
+}
+
+/// Whose bell it is: a producer's, or the consumer's.
+#[cfg(not(model))]
+pub(super) fn side(ring: &Ring, produces: bool) -> bell::Side {
+    (core::ptr::from_ref(&*ring.control).addr(), u8::from(produces))
+}
+
+/// What a producer's bell sleeps for: the read index is no longer `read`.
+#[cfg(not(model))]
+pub(super) fn watch_room(ring: &Ring, read: u64) -> Watch {
+    let ring = ring.clone();
+    Box::new(move |me, interrupt| {
+        let at = AtSeat { interrupt: Some(interrupt), ..at(&ring, me, None) };
+        bell::rang(at.until_moved(&ring.control.head.index, read, corrupt_seat), Rang::Ready)
+    })
+}
+
+/// The same: somebody alive has the consumer's seat.
+#[cfg(not(model))]
+pub(super) fn watch_taken(ring: &Ring) -> Watch {
+    let ring = ring.clone();
+    Box::new(move |me, interrupt| {
+        let at = AtSeat { interrupt: Some(interrupt), ..at(&ring, me, None) };
+        bell::rang(at.until_taken(corrupt_seat), Rang::PeerCame)
+    })
+}
+
+/// What the consumer's bell sleeps for: there is something at its position.
+#[cfg(not(model))]
+pub(super) fn watch_some(ring: &Ring, position: u64) -> Watch {
+    let ring = ring.clone();
+    Box::new(move |me, interrupt| {
+        let waited = loop {
+            match ring.look(me, position) {
+                Ok(Look::Free(_) | Look::Writing(..)) if !interrupt.raised() => {}
+                Ok(_) => break Ok(()),
+                Err(corrupt) => break Err(corrupt),
+            }
+            if let Err(corrupt) = until_some(&ring, me, position, None, Some(interrupt)) {
+                break Err(corrupt);
+            }
+        };
+        // The kernel wakes one at the gate: the consumer itself may sleep there too.
+        wake(Word::Low(&ring.control.producer_gate), ALL);
+        match waited {
+            // Relaxed: it is written before the words are freed, which were read with Acquire. Where the consumer has read on by itself,
+            // the word may be a later lap's.
+            Err(corrupt) if ring.control.head.read.load(Relaxed) == position => Rang::Corrupt(corrupt),
+            _ => Rang::Ready,
+        }
+    })
 }

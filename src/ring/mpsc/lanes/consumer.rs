@@ -1,8 +1,12 @@
 //! The consumer's side: a reader for each lane, and the lowest number first.
 
 use super::wait::{Stop, until_some, until_taken};
+#[cfg(not(model))]
+use super::wait::{side, watch_some, watch_taken};
 use super::{Corrupt, NUMBER, PopError, PopTimeoutError, Ring, TryPopError, WaitPeerError};
 use crate::owner::Attachment;
+#[cfg(not(model))]
+use crate::ring::bell::{Bell, BellError, BellUseError};
 use crate::ring::record::GRANULE;
 use crate::ring::spsc::{Found, Reader, Role, pop_refused};
 use crate::sync::{thread, time};
@@ -145,7 +149,8 @@ impl Consumer {
                 Err(TryPopError::Empty) => {}
                 Err(error) => return Err(pop_refused(error)),
             }
-            until_some(&self.ring, &self.me, &self.lanes, deadline).map_err(|stop| match stop {
+            let tail = |lane: usize| self.lanes[lane].reader.tail;
+            until_some(&self.ring, &self.me, tail, deadline, None).map_err(|stop| match stop {
                 Stop::HolderDied => PopTimeoutError::ProducerDied,
                 Stop::TimedOut => PopTimeoutError::TimedOut,
                 Stop::Corrupt(corrupt) => PopTimeoutError::Corrupt(corrupt),
@@ -238,6 +243,35 @@ impl Consumer {
         }
         let deadline = timeout.and_then(|timeout| time::now().checked_add(timeout));
         until_taken(&self.ring, &self.me, deadline)
+    }
+
+    /// A bell for this side, silent until it is armed.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    pub fn bell(&self) -> Result<Bell, BellError> {
+        Bell::new(&self.me, side(&self.ring))
+    }
+
+    /// Arms a bell of this ring: it rings once there is more than this side has seen, at once if there is already, or no producer lives
+    /// and one has died. To be called after this side was told that the ring is empty.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
+        let seen = self.lanes.iter().map(|lane| lane.next).collect();
+        bell.arm(side(&self.ring), watch_some(&self.ring, seen))
+    }
+
+    /// Arms a bell of this ring: it rings once somebody alive has a lane.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm_for_producer(&self, bell: &Bell) -> Result<(), BellUseError> {
+        bell.arm(side(&self.ring), watch_taken(&self.ring))
     }
 
     /// Gives the seat up, as dropping does.

@@ -1,6 +1,8 @@
 //! A producer's side: an SPSC producer that numbers its records.
 
 use super::{Control, NUMBER, PushError, PushTimeoutError, TryPushError, WaitPeerError};
+#[cfg(not(model))]
+use crate::ring::bell::{Bell, BellError, BellUseError};
 use crate::ring::spsc::{self, Role, push_refused};
 use crate::sync::atomic::Ordering::{Relaxed, Release};
 use crate::sync::futex::{ALL, Word, wake};
@@ -121,6 +123,34 @@ impl Producer {
     /// [`WaitPeerError`].
     pub fn wait_consumer(&self, timeout: Option<Duration>) -> Result<(), WaitPeerError> {
         self.inner.wait_consumer(timeout)
+    }
+
+    /// A bell for this side, silent until it is armed.
+    ///
+    /// # Errors
+    /// [`BellError`].
+    #[cfg(not(model))]
+    pub fn bell(&self) -> Result<Bell, BellError> {
+        self.inner.bell()
+    }
+
+    /// Arms a bell of this lane: it rings once there is more room than this side has seen, at once if there is already, or the consumer
+    /// dies. To be called after this side was told that it is full.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm(&self, bell: &Bell) -> Result<(), BellUseError> {
+        self.inner.arm(bell)
+    }
+
+    /// Arms a bell of this lane: it rings once somebody alive has the consumer's seat.
+    ///
+    /// # Errors
+    /// [`BellUseError`].
+    #[cfg(not(model))]
+    pub fn arm_for_consumer(&self, bell: &Bell) -> Result<(), BellUseError> {
+        self.inner.arm_for_consumer(bell)
     }
 
     /// Gives the lane up, as dropping does.

@@ -13,34 +13,46 @@
 //! Only the consumer sleeps at the producers' gate, so that one wake is enough there: that of the kernel, if a producer dies between
 //! publishing and waking, or between changing its seat and waking.
 
-use super::consumer::Lane;
 use super::{Ring, WaitPeerError};
-use crate::owner::{Attachment, Holder, SeatFound, SeatState, ask, finish_waiting, sleep_on_holder};
+use crate::owner::{Attachment, Holder, Interrupt, SeatFound, SeatState, ask, finish_waiting, sleep_on_holder};
+#[cfg(not(model))]
+use crate::ring::bell::{self, Rang, Watch};
 use crate::ring::record::SLEEPER;
 pub(super) use crate::ring::spsc::wait::Stop;
+use crate::ring::spsc::wait::never_taken;
 use crate::ring::spsc::{Role, corrupt_seat};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
+#[cfg(not(model))]
+use crate::sync::futex::{ALL, wake};
 use crate::sync::futex::{Wait, Woken, Word, wait_any};
 use core::time::Duration;
 
-/// All lanes were found empty: sleeps until one is not, and says why none ever will be.
-pub(super) fn until_some(ring: &Ring, me: &Attachment, lanes: &[Lane], deadline: Option<Duration>) -> Result<(), Stop> {
+/// All lanes were found empty, up to what `tail` says of each: sleeps until one is not, and says why none ever will be. Or until it is
+/// interrupted, which the caller sees for itself.
+pub(super) fn until_some(
+    ring: &Ring,
+    me: &Attachment,
+    tail: impl Fn(usize) -> u64,
+    deadline: Option<Duration>,
+    interrupt: Option<Interrupt<'_>>,
+) -> Result<(), Stop> {
     let mut slept = false;
-    me.spin(deadline, || lanes.iter().all(is_empty) && may_come(ring, me));
+    // Relaxed: the caller reads the indices again, with Acquire.
+    let all_empty = || indices(ring).all(|(lane, index)| index.load(Relaxed) & !SLEEPER == tail(lane));
+    me.spin(deadline, || all_empty() && may_come(ring, me));
     let result = loop {
-        if !lanes.iter().all(|lane| ask(index(lane), lane.reader.tail)) {
+        if !indices(ring).all(|(lane, index)| ask(index, tail(lane))) {
             break Ok(());
         }
         slept = true;
-        match sleep(ring, me, lanes, deadline) {
-            Ok(()) => {}
-            Err(stop) => {
-                // What the dead published last counts, and what came just in time. Relaxed: `look` has acquired each death, so this
-                // is no older than the last store before it; and the caller reads the indices again, with Acquire.
-                let moved = |lane: &Lane| index(lane).load(Relaxed) & !SLEEPER != lane.reader.tail;
-                break if lanes.iter().any(moved) { Ok(()) } else { Err(stop) };
-            }
+        if let Err(stop) = sleep(ring, me, &tail, deadline, interrupt) {
+            // What the dead published last counts, and what came just in time. Relaxed: `look` has acquired each death, so this
+            // is no older than the last store before it; and the caller reads the indices again, with Acquire.
+            break if all_empty() { Err(stop) } else { Ok(()) };
+        }
+        if interrupt.is_some_and(|interrupt| interrupt.raised()) {
+            break Ok(());
         }
     };
     if slept {
@@ -51,27 +63,70 @@ pub(super) fn until_some(ring: &Ring, me: &Attachment, lanes: &[Lane], deadline:
 
 /// Sleeps until somebody alive has a lane.
 pub(super) fn until_taken(ring: &Ring, me: &Attachment, deadline: Option<Duration>) -> Result<(), WaitPeerError> {
+    sleep_until_taken(ring, me, deadline, None).map_err(never_taken)
+}
+
+fn sleep_until_taken(
+    ring: &Ring,
+    me: &Attachment,
+    deadline: Option<Duration>,
+    interrupt: Option<Interrupt<'_>>,
+) -> Result<(), Stop> {
     me.spin(deadline, || !ring.lanes.iter().any(|lane| matches!(seat(lane, me), SeatState::Alive(_))));
     loop {
-        let found = look(ring, me).map_err(corrupt_seat)?;
+        let found = look(ring, me).map_err(|right| Stop::Corrupt(corrupt_seat(right)))?;
         if alive(&found).is_some() {
             return Ok(());
         }
         let mut words = vec![gate(ring)];
         words.extend(rights(ring, &found));
+        words.extend(interrupt.map(|interrupt| interrupt.wait()));
         if wait_any(&words, 0, deadline) == Woken::TimedOut {
-            return Err(WaitPeerError::TimedOut);
+            return Err(Stop::TimedOut);
+        }
+        if interrupt.is_some_and(|interrupt| interrupt.raised()) {
+            return Ok(());
         }
     }
 }
 
-fn index(lane: &Lane) -> &AtomicU64 {
-    &lane.reader.ring.control.tail.index
+/// The write index of each lane.
+fn indices(ring: &Ring) -> impl Iterator<Item = (usize, &AtomicU64)> {
+    ring.lanes.iter().map(|lane| &lane.control.tail.index).enumerate()
 }
 
-/// Whether it still is what it was found to be. Relaxed: the caller reads the index again, with Acquire.
-fn is_empty(lane: &Lane) -> bool {
-    index(lane).load(Relaxed) & !SLEEPER == lane.reader.tail
+/// Whose bell it is that the consumer has.
+#[cfg(not(model))]
+pub(super) fn side(ring: &Ring) -> bell::Side {
+    (core::ptr::from_ref(&*ring.lanes[0].control).addr(), 2)
+}
+
+/// What a bell sleeps for that is to ring once there is more in some lane than was `seen` of each.
+#[cfg(not(model))]
+pub(super) fn watch_some(ring: &Ring, seen: Vec<u64>) -> Watch {
+    let ring = ring.clone();
+    Box::new(move |me, interrupt| {
+        let waited = until_some(&ring, me, |lane| seen[lane], None, Some(interrupt));
+        pass_on(&ring);
+        bell::rang(waited, Rang::Ready)
+    })
+}
+
+/// The same, once somebody alive has a lane.
+#[cfg(not(model))]
+pub(super) fn watch_taken(ring: &Ring) -> Watch {
+    let ring = ring.clone();
+    Box::new(move |me, interrupt| {
+        let taken = sleep_until_taken(&ring, me, None, Some(interrupt));
+        pass_on(&ring);
+        bell::rang(taken, Rang::PeerCame)
+    })
+}
+
+/// The kernel wakes one at the gate, which may have been a bell's thread: then its consumer, which may sleep there too, is woken by that.
+#[cfg(not(model))]
+fn pass_on(ring: &Ring) {
+    wake(Word::Low(ring.lanes[0].gate(Role::Producer)), ALL);
 }
 
 /// Whether it makes sense to look again: a producer lives, or none has ever died.
@@ -92,11 +147,18 @@ fn seat(lane: &crate::ring::spsc::Ring, me: &Attachment) -> SeatState {
 }
 
 /// One sleep, as the seats are now.
-fn sleep(ring: &Ring, me: &Attachment, lanes: &[Lane], deadline: Option<Duration>) -> Result<(), Stop> {
+fn sleep(
+    ring: &Ring,
+    me: &Attachment,
+    tail: impl Fn(usize) -> u64,
+    deadline: Option<Duration>,
+    interrupt: Option<Interrupt<'_>>,
+) -> Result<(), Stop> {
     let found = look(ring, me).map_err(|right| Stop::Corrupt(corrupt_seat(right)))?;
-    let tail = |lane| Wait { word: Word::Low(index(lane)), expected: (lane.reader.tail | SLEEPER) as u32 };
+    let moves = |(lane, index)| Wait { word: Word::Low(index), expected: (tail(lane) | SLEEPER) as u32 };
     let mut words = vec![gate(ring)];
-    words.extend(lanes.iter().map(tail));
+    words.extend(indices(ring).map(moves));
+    words.extend(interrupt.map(|interrupt| interrupt.wait()));
     if let Some((lane, holder)) = alive(&found) {
         words.push(rights(ring, &found)[lane]);
         return sleep_on_holder(me, holder, &words, deadline).map_err(|_| Stop::TimedOut);
