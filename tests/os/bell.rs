@@ -180,10 +180,9 @@ fn rings_for_a_death<R: Topology>(ring: &R, wait: i64) -> Option<Rang> {
     let mut victim = spawn(|| {
         let me = ring.attach().unwrap();
         let mut producer = ring.producer(&me).unwrap().into_inner();
-        let reservation = producer.reserve(1, 4).unwrap();
+        let _reservation = producer.reserve(1, 4).unwrap();
         seated.open();
         for_ever();
-        drop(reservation);
     });
     seated.wait();
     let me = ring.attach().unwrap();
