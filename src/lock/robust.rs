@@ -24,12 +24,12 @@
 use super::condvar::{CONDVARS, Words};
 use super::error::{LockError, LockTimeoutError, OwnerDied, Trouble, TryLockError};
 use crate::data::Data;
-use crate::owner::{AttachError, Attachment, Right, Table, finish_waiting, sleep_on_holder};
+use crate::owner::{AttachError, Attachment, Right, Table, TimedOut, finish_waiting, wait_for_holder};
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::cell::SharedCell;
-use crate::sync::futex::{ALL, Wait, Word, wake};
+use crate::sync::futex::{ALL, Word, wake};
 use crate::sync::shm::Shared;
 use crate::sync::{thread, time};
 use core::marker::PhantomData;
@@ -219,7 +219,8 @@ impl<T: Data> RobustMutex<T> {
                     let Some(dead) = self.table.dead(holder) else { return Err(corrupt) };
                     if !dead {
                         let Patience::Until(deadline) = *patience else { return Err(Refused::Busy) };
-                        seen = self.sleep(me, seen, deadline, slept)?;
+                        let waited = wait_for_holder(me, &self.word, seen, holder, deadline, slept);
+                        seen = waited.map_err(|TimedOut| Refused::Busy)?;
                         continue;
                     }
                     // WAITERS is dropped: they sleep on the dead one's life word too, so they wake, and will say it again.
@@ -231,36 +232,6 @@ impl<T: Data> RobustMutex<T> {
                 Err(now) => seen = Right(now),
             }
         }
-    }
-
-    /// Sleeps while `seen` holds it and lives; the word after that.
-    fn sleep(
-        &self,
-        me: &Attachment,
-        seen: Right,
-        deadline: Option<Duration>,
-        slept: &mut bool,
-    ) -> Result<Right, Refused> {
-        let holder = seen.holder().expect("only a held lock is waited for");
-        // Relaxed: what it has seen is looked at again below.
-        let still = || self.word.load(Relaxed) == seen.0 && self.table.dead(holder) == Some(false);
-        me.spin(deadline, still);
-        let waiting = seen.with_waiters();
-        // Relaxed on success: it only asks for a wake, and the sleep compares the word again under the kernel's lock.
-        if seen != waiting
-            && let Err(now) = self.word.compare_exchange(seen.0, waiting.0, Relaxed, Acquire)
-        {
-            return Ok(Right(now));
-        }
-        *slept = true;
-        let words = [Wait { word: Word::Low(&self.word), expected: waiting.low() }];
-        let timed_out = sleep_on_holder(me, holder, &words, deadline).is_err();
-        let now = Right(self.word.load(Acquire));
-        // Whoever timed out takes it still if it can be had: a dead holder's lock is never a time-out.
-        if timed_out && now.holder().is_some_and(|holder| self.table.dead(holder) == Some(false)) {
-            return Err(Refused::Busy);
-        }
-        Ok(now)
     }
 
     /// Nobody will ever change what they wait for: all who wait are woken, and will be told. Before the lock says so: should this

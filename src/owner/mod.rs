@@ -49,5 +49,6 @@ pub(crate) use seat_wait::{AtSeat, SLEEPER, Stop, ask};
 pub use table::{Counts, Slot, Table};
 pub(crate) use wait::Interrupt;
 pub(crate) use wait::{
-    finish_waiting, sleep_on_holder, sleep_on_holders, wake_those_who_wait_for_the_dead, watch_life,
+    TimedOut, finish_waiting, sleep_on_holder, sleep_on_holders, wait_for_holder, wake_those_who_wait_for_the_dead,
+    watch_life,
 };

@@ -10,10 +10,10 @@
 //! 4. The kernel wakes one when a holder dies. Whoever wakes and finds the holder dead wakes all.
 
 use super::attachment::Attachment;
-use super::right::{Holder, Life};
+use super::right::{Holder, Life, Right};
 use super::table::{Slot, Table};
 use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::atomic::Ordering::{Acquire, Relaxed};
 use crate::sync::futex::{ALL, FEW_WAITS, MAX_WAITS, Wait, Woken, Word, wait_any, wake};
 use core::time::Duration;
 
@@ -38,6 +38,38 @@ pub(crate) fn sleep_on_holder(
     };
     wake_others(slot, holder);
     if woken == Woken::TimedOut { Err(TimedOut) } else { Ok(()) }
+}
+
+/// Waits while `word`, a right that was `seen`, names `holder`, who was found alive: looks for as long as the thread is to, and then sleeps.
+/// What it says after that, read with Acquire. Whether it slept is said in `slept`: then the caller calls [`finish_waiting`] when it needs
+/// nothing any more. All who change the right take its WAITERS off with it, and wake all there.
+///
+/// # Errors
+/// [`TimedOut`], if somebody alive has it still: to wait for the dead never is one.
+pub(crate) fn wait_for_holder(
+    me: &Attachment,
+    word: &AtomicU64,
+    seen: Right,
+    holder: Holder,
+    deadline: Option<Duration>,
+    slept: &mut bool,
+) -> Result<Right, TimedOut> {
+    let lives = |holder| me.table().dead(holder) == Some(false);
+    // Relaxed: what it has seen is looked at again below.
+    me.spin(deadline, || word.load(Relaxed) == seen.0 && lives(holder));
+    let waiting = seen.with_waiters();
+    // Relaxed on success: it only asks for a wake, and the sleep compares the word again under the kernel's lock.
+    if seen != waiting
+        && let Err(now) = word.compare_exchange(seen.0, waiting.0, Relaxed, Acquire)
+    {
+        return Ok(Right(now));
+    }
+    *slept = true;
+    let words = [Wait { word: Word::Low(word), expected: waiting.low() }];
+    let timed_out = sleep_on_holder(me, holder, &words, deadline).is_err();
+    let now = Right(word.load(Acquire));
+    // Whoever timed out tries still if nobody alive has it.
+    if timed_out && now.holder().is_some_and(lives) { Err(TimedOut) } else { Ok(now) }
 }
 
 /// The sleep itself, on at most `MOST` words, the gate and the life word's halves included.

@@ -36,12 +36,12 @@ mod shared;
 
 use super::error::{OnceError, OnceTimeoutError, OnceTrouble};
 use crate::data::Data;
-use crate::owner::{AttachError, Attachment, Holder, Right, Table, finish_waiting, sleep_on_holder};
+use crate::owner::{AttachError, Attachment, Right, Table, TimedOut, finish_waiting, wait_for_holder};
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::atomic::Ordering::{Acquire, Release};
 use crate::sync::cell::SharedCell;
-use crate::sync::futex::{ALL, Wait, Word, wake};
+use crate::sync::futex::{ALL, Word, wake};
 use crate::sync::shm::Shared;
 use crate::sync::{thread, time};
 use core::time::Duration;
@@ -191,7 +191,8 @@ impl Once {
                 match self.table.dead(holder) {
                     None => return Err(corrupt),
                     Some(false) => {
-                        seen = self.sleep(me, seen, holder, deadline, slept)?;
+                        let waited = wait_for_holder(me, &self.word, seen, holder, deadline, slept);
+                        seen = waited.map_err(|TimedOut| OnceTrouble::TimedOut)?;
                         continue;
                     }
                     // WAITERS is dropped: they sleep on the dead one's life word too, so they wake, and will say it again.
@@ -205,35 +206,6 @@ impl Once {
                 Err(now) => seen = Right(now),
             }
         }
-    }
-
-    /// Sleeps while `holder` has it, as `seen` says, and lives; the word after that.
-    fn sleep(
-        &self,
-        me: &Attachment,
-        seen: Right,
-        holder: Holder,
-        deadline: Option<Duration>,
-        slept: &mut bool,
-    ) -> Result<Right, OnceTrouble> {
-        // Relaxed: what it has seen is looked at again below.
-        me.spin(deadline, || self.word.load(Relaxed) == seen.0 && self.table.dead(holder) == Some(false));
-        let waiting = seen.with_waiters();
-        // Relaxed on success: it only asks for a wake, and the sleep compares the word again under the kernel's lock.
-        if seen != waiting
-            && let Err(now) = self.word.compare_exchange(seen.0, waiting.0, Relaxed, Acquire)
-        {
-            return Ok(Right(now));
-        }
-        *slept = true;
-        let words = [Wait { word: Word::Low(&self.word), expected: waiting.low() }];
-        let timed_out = sleep_on_holder(me, holder, &words, deadline).is_err();
-        let now = Right(self.word.load(Acquire));
-        // Whoever timed out tries still if nobody alive does.
-        if timed_out && now.holder().is_some_and(|holder| self.table.dead(holder) == Some(false)) {
-            return Err(OnceTrouble::TimedOut);
-        }
-        Ok(now)
     }
 }
 
