@@ -9,11 +9,11 @@
 
 use super::super::error::Trouble;
 use super::{Data, RwLock, WAITING};
-use crate::owner::{Attachment, Holder, Right, finish_waiting, sleep_on_holder};
+use crate::owner::{Attachment, Holder, Right, TimedOut, finish_waiting, wait_for_holder};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::atomic::fence;
-use crate::sync::futex::{ALL, Wait, Word, wake};
+use crate::sync::futex::{ALL, Word, wake};
 use core::time::Duration;
 
 /// How a writer has the lock.
@@ -243,24 +243,8 @@ impl<T: Data> RwLock<T> {
         deadline: Option<Duration>,
         slept: &mut bool,
     ) -> Result<Right, Refused> {
-        // Relaxed: what it has seen is looked at again below.
-        me.spin(deadline, || word.load(Relaxed) == seen.0 && self.table.dead(holder) == Some(false));
-        let waiting = seen.with_waiters();
-        // Relaxed on success: it only asks for a wake, and the sleep compares the word again under the kernel's lock.
-        if seen != waiting
-            && let Err(now) = word.compare_exchange(seen.0, waiting.0, Relaxed, Acquire)
-        {
-            return Ok(Right(now));
-        }
-        *slept = true;
-        let words = [Wait { word: Word::Low(word), expected: waiting.low() }];
-        let timed_out = sleep_on_holder(me, holder, &words, deadline).is_err();
-        let now = Right(word.load(Acquire));
-        // Whoever timed out takes it still if it can be had: what a dead one has is never a time-out.
-        if timed_out && now.holder().is_some_and(|holder| self.table.dead(holder) == Some(false)) {
-            return Err(Refused::Busy);
-        }
-        Ok(now)
+        let waited = wait_for_holder(me, word, seen, holder, deadline, slept);
+        waited.map_err(|TimedOut| Refused::Busy)
     }
 
     fn release(&self, to: Right) {
