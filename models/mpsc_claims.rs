@@ -10,14 +10,15 @@ use ownerdead::sync::time::now;
 use std::cell::Cell;
 use std::rc::Rc;
 use world::{
-    AGAIN, Oracle, P, Q, SECOND, bare, consumer, drain_last, full, one_and_one, payload, producer, turn, two_producers,
+    AGAIN, Oracle, P, Q, SECOND, add_watcher, bare, consumer, drain_last, full, one_and_one, payload, producer, turn,
+    two_producers,
 };
 
 #[test]
 fn what_is_committed_arrives_whole_and_in_order_and_nobody_waits_for_the_dead() {
     Sweep::new("claims_one_and_one").victims(&["p"]).preemptions(1, 0).full_preemptions(2, 1).runs(4_000).run(
         |world| {
-            one_and_one(world, 0, &[2], 1, "c");
+            one_and_one(world, 0, &[2], 1, &["c", "p"]);
         },
     );
 }
@@ -25,14 +26,14 @@ fn what_is_committed_arrives_whole_and_in_order_and_nobody_waits_for_the_dead() 
 #[test]
 fn a_ring_goes_round_over_its_end_and_over_what_the_dead_left() {
     Sweep::new("claims_laps").victims(&["p"]).preemptions(0, 0).full_preemptions(1, 0).runs(4_000).run(|world| {
-        one_and_one(world, 3, &[2], 2, "p");
+        one_and_one(world, 3, &[2], 2, &["p", "c"]);
     });
 }
 
 #[test]
 fn of_two_producers_the_dead_one_is_skipped() {
     Sweep::new("claims_two_producers").victims(&["p"]).preemptions(1, 0).runs(2_000).run(|world| {
-        two_producers(world, &bare(4), [2, 1]);
+        two_producers(world, &Ring::private(&bare(4), 4), [2, 1], None);
     });
 }
 
@@ -81,6 +82,17 @@ fn all_who_wait_for_room_get_it_though_the_reader_or_one_of_them_dies() {
 fn two_deaths_at_a_full_ring_forget_nobody() {
     let sweep = Sweep::new("claims_full_two_deaths").victims(&["c", "p"]).two_deaths().preemptions(0, 0).runs(300);
     sweep.time_may_pass().run(full);
+}
+
+/// The kernel may wake a bell's thread alone.
+#[test]
+fn who_only_watches_takes_no_wake_up_from_the_consumer() {
+    let sweep = Sweep::new("claims_watched").victims(&["p", "w"]).beside_sleepers();
+    sweep.preemptions(0, 0).runs(1_000).run(|world| {
+        let ring = Ring::private(&bare(4), 5);
+        let bell = add_watcher(world, &ring);
+        two_producers(world, &ring, [1, 1], Some(bell));
+    });
 }
 
 /// `p` pushes two records, one of them over the end of the ring, where there is room only once the first was read. `c` looks at what

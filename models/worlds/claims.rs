@@ -4,6 +4,9 @@ use ownerdead::harness::model::World;
 use ownerdead::harness::oracle::Records;
 use ownerdead::owner::SeatState;
 use ownerdead::ring::mpsc::claims::{Config, Consumer, Producer, PushError, Ring, TryPopError, WaitPeerError};
+use ownerdead::sync::atomic::AtomicU64;
+use ownerdead::sync::atomic::Ordering::Release;
+use ownerdead::sync::futex::{ALL, Word, wake};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -160,12 +163,12 @@ pub fn drain_last(world: &mut World, oracle: &Rc<Oracle>, last: &Rc<Cell<Option<
     });
 }
 
-/// `p` pushes records of so many blocks; should it die, one of `again` blocks. `c` pops until it has the last one that comes.
-pub fn one_and_one(world: &mut World, turned: usize, pushes: &'static [usize], again: usize, first: &str) {
+/// `p` pushes records of so many blocks; should it die, one of `again` blocks. `c` pops until it has the last one that comes. They come in
+/// this order: who comes first runs first, until it sleeps.
+pub fn one_and_one(world: &mut World, turned: usize, pushes: &'static [usize], again: usize, order: &[&'static str]) {
     let ring = Ring::private(&bare(4), 3);
     let oracle = Rc::new(Oracle::default());
-    // Who comes first runs first: a consumer, until it sleeps.
-    for name in [first, if first == "p" { "c" } else { "p" }] {
+    for &name in order {
         let (open, back, o, o2) = (ring.clone(), ring.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
         if name == "p" {
             world
@@ -210,9 +213,24 @@ pub fn one_and_one(world: &mut World, turned: usize, pushes: &'static [usize], a
     }
 }
 
-/// `p` and `q` push a record each, and `c` pops until it has that of `q`.
-pub fn two_producers(world: &mut World, config: &Config, blocks: [usize; 2]) {
-    let ring = Ring::private(config, 4);
+/// Before others at this ring comes `w`, which sleeps beside the consumer as a bell's thread does: until there is something, or this is no
+/// longer 0, as when a bell is dropped.
+pub fn add_watcher(world: &mut World, ring: &Ring) -> Rc<AtomicU64> {
+    let dropped = Rc::new(AtomicU64::new(0));
+    let (open, ring, until) = (ring.clone(), ring.clone(), Rc::clone(&dropped));
+    world.process_after(
+        "w",
+        move || open.attach().expect("a free slot"),
+        move |me| {
+            ring.watch(&me, 0, &until).expect("an honest ring");
+            me
+        },
+    );
+    dropped
+}
+
+/// `p` and `q` push a record each, and `c` pops until it has that of `q`, and drops the bell of a watcher.
+pub fn two_producers(world: &mut World, ring: &Ring, blocks: [usize; 2], bell: Option<Rc<AtomicU64>>) {
     let oracle = Rc::new(Oracle::default());
     let first = Rc::new(Cell::new(false));
     // It comes first, and sleeps before they do.
@@ -224,6 +242,10 @@ pub fn two_producers(world: &mut World, config: &Config, blocks: [usize; 2]) {
             while who(seen.pop(&mut consumer)) != Q {}
             if was.get() {
                 seen.all_arrived();
+            }
+            if let Some(bell) = bell {
+                bell.store(1, Release);
+                wake(Word::Low(&bell), ALL);
             }
             consumer
         },

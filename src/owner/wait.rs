@@ -89,7 +89,6 @@ pub(crate) struct Interrupt<'a> {
 }
 
 impl<'a> Interrupt<'a> {
-    #[cfg_attr(model, allow(dead_code, reason = "nobody interrupts in a model"))]
     pub(crate) fn new(word: &'a AtomicU64, expected: u64) -> Self {
         Self { word, expected }
     }
@@ -97,6 +96,13 @@ impl<'a> Interrupt<'a> {
     pub(crate) fn raised(&self) -> bool {
         // Relaxed: a hint to come back; who does reads it with Acquire.
         self.word.load(Relaxed) != self.expected
+    }
+
+    /// After each sleep at `gate`, where otherwise one sleeps and the kernel wakes one: that may have been this thread, so all there are woken.
+    /// Whether it is to sleep no more.
+    pub(crate) fn ends(&self, gate: &AtomicU64) -> bool {
+        wake(Word::Low(gate), ALL);
+        self.raised()
     }
 
     pub(crate) fn wait(&self) -> Wait<'a> {

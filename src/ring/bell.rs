@@ -10,7 +10,8 @@
 //!
 //! **What it cannot do.** Say that there still is something: where there are several consumers, or producers, another one may have been
 //! faster. And it is for a side that does not block: one that sleeps in a call of its own takes what comes, and its bell may stay silent
-//! until it is armed again.
+//! until it is armed again. And outlive its side: drop it first. One that watches on, of a side that somebody else has opened since, may be
+//! woken in that one's place, and be killed or stopped before it passes that on.
 
 use super::Corrupt;
 use crate::owner::{AttachError, Attachment, Interrupt, Stop};
@@ -26,7 +27,7 @@ use std::thread::JoinHandle;
 /// What a bell rang for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rang {
-    /// There is a record, or room for one; where there are several consumers or producers, another one may have it by now.
+    /// There is a record, or what a dead one left to be skipped, or room for one; where there are several consumers or producers, another one may have it by now.
     Ready,
     /// The peer has died, and all that it committed has been read. Armed again as before, the bell rings at once: take the seat over,
     /// leave, or wait for another peer.
@@ -202,7 +203,8 @@ impl Drop for Bell {
     fn drop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         if !self.epoch.is_current() {
-            // A child has no such thread.
+            // A child has no such thread. To detach it, as dropping it would, could detach one that the child has made where its stack was.
+            core::mem::forget(thread);
             return;
         }
         self.state.order(|_| QUIT);

@@ -118,8 +118,12 @@ fn a_bell_is_for_the_side_that_made_it_and_for_no_forked_child() {
         assert_eq!(consumer.arm(&bell), Err(BellUseError::Forked));
         assert_eq!(bell.take(), Err(BellUseError::Forked));
         assert!(matches!(consumer.bell(), Err(ownerdead::ring::BellError::Forked)));
-        // Its destructor waits for no thread: a child has none.
+        // Its destructor waits for no thread, since a child has none, and touches none that the child has made.
+        let (end, ends) = std::sync::mpsc::channel::<()>();
+        let own = std::thread::spawn(move || ends.recv());
         drop(bell);
+        drop(end);
+        own.join().unwrap().unwrap_err();
     })
     .succeeds();
 }

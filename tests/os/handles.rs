@@ -6,7 +6,7 @@ use ownerdead::lock::{
     NotifyError, OnceCell, OnceError, ResetError, RobustMutex, TryLockError, WaitError,
 };
 use ownerdead::ring::broadcast;
-use ownerdead::ring::mpsc::lanes;
+use ownerdead::ring::mpsc::{claims, lanes};
 use ownerdead::ring::spsc::{
     Config, Consumer, PopError, PopTimeoutError, Producer, PushError, PushTimeoutError, Ring, TryPopError,
     TryPushError, WaitPeerError,
@@ -196,27 +196,79 @@ fn one_of_many_threads_that_take_and_leave_the_same_slots_never_loses_one() {
     assert_eq!((*mutex.lock(&me).unwrap(), mutex.table().counts().free), (2000, 3));
 }
 
+/// Runs `body` in this process and in a child, which is forked where `body` first calls what it is given; what it gave, here. The child ends
+/// with whether that was as `expected` there.
+fn forking<R>(body: impl FnOnce(&dyn Fn()) -> R, expected: impl FnOnce(R) -> bool) -> R {
+    let child = std::cell::Cell::new(-1);
+    let fork = || {
+        if child.get() < 0 {
+            // SAFETY: the child calls nothing but what is tested here, and ends.
+            child.set(unsafe { libc::fork() });
+        }
+    };
+    let gave = body(&fork);
+    if child.get() == 0 {
+        let code = i32::from(!expected(gave));
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = -1;
+    // SAFETY: `status` is valid for the call; it is our child.
+    assert_eq!(unsafe { libc::waitpid(child.get(), &raw mut status, 0) }, child.get());
+    assert_eq!(status, 0, "the child was not told that it is one");
+    gave
+}
+
 #[test]
 fn who_forks_while_it_initialises_is_not_the_one_that_comes_to_the_end_of_it() {
     let cell = OnceCell::<u64>::memfd(&Options::new()).unwrap();
     let me = cell.attach().unwrap();
-    let mut child = -1;
-    let made = cell.get_or_init(&me, |_| {
-        // SAFETY: the child calls nothing but what is tested here, and ends.
-        child = unsafe { libc::fork() };
-        if child == 0 { 7 } else { 8 }
-    });
-    if child == 0 {
-        let code = i32::from(made != Err(OnceError::Forked) || cell.get() == Some(&7));
-        // SAFETY: ends the child.
-        unsafe { libc::_exit(code) };
-    }
+    let this = std::process::id();
+    let initialise = |fork: &dyn Fn()| {
+        cell.get_or_init(&me, |_| {
+            fork();
+            if std::process::id() == this { 8 } else { 7 }
+        })
+    };
+    let made = forking(initialise, |made| made == Err(OnceError::Forked) && cell.get() != Some(&7));
     assert_eq!(made, Ok(&8));
-    let mut status = -1;
-    // SAFETY: `status` is valid for the call; it is our child.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!(status, 0, "in the child it was no error, or it wrote the value");
     spawn(|| assert_eq!(cell.get_or_init(&me, |_| 9), Ok(&8), "a look needs no attachment")).succeeds();
+}
+
+/// Of a ring whose sides take batches.
+macro_rules! forks_in_batches {
+    ($ring:expr) => {{
+        let ring = $ring.unwrap();
+        let me = ring.attach().unwrap();
+        let mut producer = ring.producer(&me).unwrap().into_inner();
+        let mut consumer = ring.consumer(&me).unwrap().into_inner();
+        let forks_after_one = |fork: &dyn Fn()| {
+            let records = [b"1", b"2"].into_iter().enumerate();
+            producer.push_batch(records.map(|(at, record)| {
+                (at == 1).then(fork);
+                (at as u32, &record[..])
+            }))
+        };
+        let pushed = forking(forks_after_one, |pushed| pushed == Err(TryPushError::Forked));
+        assert_eq!(pushed, Ok(2));
+        let pop = |fork: &dyn Fn()| consumer.pop_batch(1, |_, _| fork());
+        assert_eq!(forking(pop, |popped| popped == Err(TryPopError::Forked)), Ok(1));
+        let mut record = Vec::new();
+        assert_eq!((consumer.try_pop(&mut record), &record[..]), (Ok(1), &b"2"[..]));
+        assert_eq!(consumer.try_pop(&mut record), Err(TryPopError::Empty));
+    }};
+}
+
+#[test]
+fn a_batch_in_which_somebody_forks_is_the_parents_to_commit() {
+    forks_in_batches!(Ring::memfd(&Options::new(), &Config::new(256)));
+    forks_in_batches!(lanes::Ring::memfd(&Options::new(), &lanes::Config::new(1, 256)));
+    let ring = claims::Ring::memfd(&Options::new(), &claims::Config::new(4096)).unwrap();
+    let me = ring.attach().unwrap();
+    ring.producer(&me).unwrap().into_inner().push(7, b"1").unwrap();
+    let mut consumer = ring.consumer(&me).unwrap().into_inner();
+    let pop = |fork: &dyn Fn()| consumer.pop_batch(1, |_, _| fork());
+    assert_eq!(forking(pop, |popped| popped == Err(TryPopError::Forked)), Ok(1));
 }
 
 #[test]

@@ -8,8 +8,6 @@ use crate::ring::record::SLEEPER;
 use crate::ring::spsc::wait::never_taken;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed};
-#[cfg(not(model))]
-use crate::sync::futex::{ALL, wake};
 use crate::sync::futex::{Wait, Woken, Word, wait_any};
 use core::time::Duration;
 
@@ -64,12 +62,14 @@ pub(super) fn until_read(
         let right = Wait { word: place.seat.word(), expected: found.low };
         let words = [on(&place.position, seen | SLEEPER), gate, right, interrupt.map_or(gate, |it| it.wait())];
         slept = true;
-        if sleep_on_holder(me, holder, &words[..3 + usize::from(interrupt.is_some())], deadline).is_err() {
+        let slept_on = sleep_on_holder(me, holder, &words[..3 + usize::from(interrupt.is_some())], deadline);
+        let ended = interrupt.is_some_and(|interrupt| interrupt.ends(&ring.control.readers_gate));
+        if slept_on.is_err() {
             // Relaxed: the caller reads it again, with Acquire.
             let moved = place.position.load(Relaxed) & !SLEEPER != seen;
             break if moved { Ok(()) } else { Err(Stop::TimedOut) };
         }
-        if interrupt.is_some_and(|interrupt| interrupt.raised()) {
+        if ended {
             break Ok(());
         }
     };
@@ -108,7 +108,7 @@ fn sleep_until_joined(
         if wait_any(&words[..2 + usize::from(interrupt.is_some())], 1, deadline) == Woken::TimedOut {
             return Err(Stop::TimedOut);
         }
-        if interrupt.is_some_and(|interrupt| interrupt.raised()) {
+        if interrupt.is_some_and(|interrupt| interrupt.ends(&ring.control.readers_gate)) {
             return Ok(());
         }
     }
@@ -146,9 +146,7 @@ pub(super) fn watch_reader(ring: &Ring, slowest: Option<(usize, u64)>) -> Watch 
     let ring = ring.clone();
     Box::new(move |me, interrupt| {
         let Some((place, seen)) = slowest else { return Rang::Ready };
-        let waited = until_read(&ring, me, &ring.places[place], seen, None, Some(interrupt));
-        pass_on(&ring);
-        bell::rang(waited, Rang::Ready)
+        bell::rang(until_read(&ring, me, &ring.places[place], seen, None, Some(interrupt)), Rang::Ready)
     })
 }
 
@@ -156,15 +154,5 @@ pub(super) fn watch_reader(ring: &Ring, slowest: Option<(usize, u64)>) -> Watch 
 #[cfg(not(model))]
 pub(super) fn watch_joined(ring: &Ring) -> Watch {
     let ring = ring.clone();
-    Box::new(move |me, interrupt| {
-        let joined = sleep_until_joined(&ring, me, None, Some(interrupt));
-        pass_on(&ring);
-        bell::rang(joined, Rang::PeerCame)
-    })
-}
-
-/// The kernel wakes one at the gate, which may have been a bell's thread: then the writer, which may sleep there too, is woken by that.
-#[cfg(not(model))]
-fn pass_on(ring: &Ring) {
-    wake(Word::Low(&ring.control.readers_gate), ALL);
+    Box::new(move |me, interrupt| bell::rang(sleep_until_joined(&ring, me, None, Some(interrupt)), Rang::PeerCame))
 }

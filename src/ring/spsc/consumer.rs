@@ -260,6 +260,10 @@ impl Consumer {
             // What is wiped in the ring is not kept here either.
             self.scratch = payload;
         }
+        if !self.reader.me.is_current() {
+            // `take` has forked: the records are the parent's to commit.
+            return Err(TryPopError::Forked);
+        }
         match stopped {
             Some(error) if count == 0 => return Err(error),
             _ if count > 0 => self.reader.commit(end),

@@ -121,6 +121,10 @@ impl Producer {
                 Err(_) => break,
             }
         }
+        if !self.me.is_current() {
+            // The iterator has forked: the records are the parent's to publish.
+            return Err(TryPushError::Forked);
+        }
         if count > 0 {
             self.publish(end);
         }

@@ -215,6 +215,10 @@ impl Consumer {
             }
         };
         self.scratch = payload;
+        if !self.me.is_current() {
+            // `take` has forked: the records are the parent's to commit.
+            return Err(TryPopError::Forked);
+        }
         if end > self.head {
             self.commit(end);
         }

@@ -183,6 +183,15 @@ impl Ring {
         }
     }
 
+    /// Sleeps beside the consumer as a bell's thread does, until there is something at `position`, or `until` is not 0; for models.
+    ///
+    /// # Errors
+    /// [`Corrupt`].
+    #[cfg(model)]
+    pub fn watch(&self, me: &Attachment, position: u64, until: &AtomicU64) -> Result<(), Corrupt> {
+        wait::watch(self, me, position, crate::owner::Interrupt::new(until, 0))
+    }
+
     /// Makes the calling thread a participant of the ring's segment. To be done once a thread.
     ///
     /// # Errors

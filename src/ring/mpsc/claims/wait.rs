@@ -11,7 +11,8 @@
 //! 2. Somebody alive writes the record. The consumer sets WAITERS, and sleeps on the word and on that one's life word. Who publishes
 //!    finds WAITERS and wakes it; its death, before or after that, wakes it too.
 //!
-//! The consumer is the only one that sleeps at the producers' gate and on words of blocks, so one wake is enough there. WAITERS that a
+//! The consumer is the only one that sleeps at the producers' gate, so one wake is enough there; a bell of it, which sleeps beside it, wakes
+//! all there after each sleep. WAITERS that a
 //! dead consumer left cost a wake, or are set anew.
 
 use super::consumer::Look;
@@ -22,8 +23,6 @@ use crate::ring::bell::{self, Rang, Watch};
 use crate::ring::spsc::corrupt_seat;
 use crate::ring::spsc::wait::never_taken;
 use crate::sync::atomic::Ordering::Relaxed;
-#[cfg(not(model))]
-use crate::sync::futex::{ALL, wake};
 use crate::sync::futex::{Wait, Woken, Word, wait_any};
 use core::time::Duration;
 
@@ -86,6 +85,32 @@ pub(super) fn until_some(
     Ok(slept.is_ok())
 }
 
+/// Sleeps as a bell's thread does, beside the consumer: until there is something at its position, or it is interrupted.
+pub(super) fn watch(ring: &Ring, me: &Attachment, position: u64, interrupt: Interrupt<'_>) -> Result<(), Corrupt> {
+    match until_there_is(ring, me, position, interrupt) {
+        // Relaxed: it is written before the words are freed, which were read with Acquire. Where the consumer has read on by itself, the
+        // word may be a later lap's.
+        Err(_) if ring.control.head.read.load(Relaxed) != position => Ok(()),
+        watched => watched,
+    }
+}
+
+fn until_there_is(ring: &Ring, me: &Attachment, position: u64, interrupt: Interrupt<'_>) -> Result<(), Corrupt> {
+    let gate = &ring.control.producer_gate;
+    while matches!(ring.look(me, position)?, Look::Free(_) | Look::Writing(..)) {
+        // Should the kernel wake this thread there, and it dies before it wakes all, the kernel wakes the next one.
+        me.list().set_pending(gate);
+        let waited = until_some(ring, me, position, None, Some(interrupt));
+        let ended = interrupt.ends(gate);
+        finish_waiting(me);
+        waited?;
+        if ended {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Whose bell it is: a producer's, or the consumer's.
 #[cfg(not(model))]
 pub(super) fn side(ring: &Ring, produces: bool) -> bell::Side {
@@ -116,24 +141,8 @@ pub(super) fn watch_taken(ring: &Ring) -> Watch {
 #[cfg(not(model))]
 pub(super) fn watch_some(ring: &Ring, position: u64) -> Watch {
     let ring = ring.clone();
-    Box::new(move |me, interrupt| {
-        let waited = loop {
-            match ring.look(me, position) {
-                Ok(Look::Free(_) | Look::Writing(..)) if !interrupt.raised() => {}
-                Ok(_) => break Ok(()),
-                Err(corrupt) => break Err(corrupt),
-            }
-            if let Err(corrupt) = until_some(&ring, me, position, None, Some(interrupt)) {
-                break Err(corrupt);
-            }
-        };
-        // The kernel wakes one at the gate: the consumer itself may sleep there too.
-        wake(Word::Low(&ring.control.producer_gate), ALL);
-        match waited {
-            // Relaxed: it is written before the words are freed, which were read with Acquire. Where the consumer has read on by itself,
-            // the word may be a later lap's.
-            Err(corrupt) if ring.control.head.read.load(Relaxed) == position => Rang::Corrupt(corrupt),
-            _ => Rang::Ready,
-        }
+    Box::new(move |me, interrupt| match watch(&ring, me, position, interrupt) {
+        Ok(()) => Rang::Ready,
+        Err(corrupt) => Rang::Corrupt(corrupt),
     })
 }

@@ -186,6 +186,10 @@ impl Consumer {
             // What is wiped in the ring is not kept here either.
             consumer.scratch = payload;
         }
+        if !consumer.me.is_current() {
+            // `take` has forked: the records are the parent's to commit.
+            return Err(TryPopError::Forked);
+        }
         consumer.lanes.iter_mut().for_each(Lane::commit);
         match stopped {
             Some(error) if count == 0 => Err(error),

@@ -86,6 +86,10 @@ impl Producer {
                 Err(_) => break,
             }
         }
+        if !self.inner.me.is_current() {
+            // The iterator has forked: the records are the parent's to publish.
+            return Err(TryPushError::Forked);
+        }
         if count > 0 {
             publish(&mut self.inner, end);
         }

@@ -11,7 +11,8 @@
 //! dies before it wakes anybody there, has its death told at the gate.
 //!
 //! Only the consumer sleeps at the producers' gate, so that one wake is enough there: that of the kernel, if a producer dies between
-//! publishing and waking, or between changing its seat and waking.
+//! publishing and waking, or between changing its seat and waking. A bell of the consumer sleeps there beside it: its thread wakes all
+//! there after each sleep, and lives and dies with the consumer's process.
 
 use super::{Ring, WaitPeerError};
 use crate::owner::{Attachment, Holder, Interrupt, SeatFound, SeatState, ask, finish_waiting, sleep_on_holder};
@@ -23,8 +24,6 @@ use crate::ring::spsc::wait::never_taken;
 use crate::ring::spsc::{Role, corrupt_seat};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
-#[cfg(not(model))]
-use crate::sync::futex::{ALL, wake};
 use crate::sync::futex::{Wait, Woken, Word, wait_any};
 use core::time::Duration;
 
@@ -46,12 +45,14 @@ pub(super) fn until_some(
             break Ok(());
         }
         slept = true;
-        if let Err(stop) = sleep(ring, me, &tail, deadline, interrupt) {
+        let stopped = sleep(ring, me, &tail, deadline, interrupt);
+        let ended = interrupt.is_some_and(|interrupt| interrupt.ends(gate_word(ring)));
+        if let Err(stop) = stopped {
             // What the dead published last counts, and what came just in time. Relaxed: `look` has acquired each death, so this
             // is no older than the last store before it; and the caller reads the indices again, with Acquire.
             break if all_empty() { Err(stop) } else { Ok(()) };
         }
-        if interrupt.is_some_and(|interrupt| interrupt.raised()) {
+        if ended {
             break Ok(());
         }
     };
@@ -84,7 +85,7 @@ fn sleep_until_taken(
         if wait_any(&words, 0, deadline) == Woken::TimedOut {
             return Err(Stop::TimedOut);
         }
-        if interrupt.is_some_and(|interrupt| interrupt.raised()) {
+        if interrupt.is_some_and(|interrupt| interrupt.ends(gate_word(ring))) {
             return Ok(());
         }
     }
@@ -106,9 +107,7 @@ pub(super) fn side(ring: &Ring) -> bell::Side {
 pub(super) fn watch_some(ring: &Ring, seen: Vec<u64>) -> Watch {
     let ring = ring.clone();
     Box::new(move |me, interrupt| {
-        let waited = until_some(&ring, me, |lane| seen[lane], None, Some(interrupt));
-        pass_on(&ring);
-        bell::rang(waited, Rang::Ready)
+        bell::rang(until_some(&ring, me, |lane| seen[lane], None, Some(interrupt)), Rang::Ready)
     })
 }
 
@@ -116,17 +115,7 @@ pub(super) fn watch_some(ring: &Ring, seen: Vec<u64>) -> Watch {
 #[cfg(not(model))]
 pub(super) fn watch_taken(ring: &Ring) -> Watch {
     let ring = ring.clone();
-    Box::new(move |me, interrupt| {
-        let taken = sleep_until_taken(&ring, me, None, Some(interrupt));
-        pass_on(&ring);
-        bell::rang(taken, Rang::PeerCame)
-    })
-}
-
-/// The kernel wakes one at the gate, which may have been a bell's thread: then its consumer, which may sleep there too, is woken by that.
-#[cfg(not(model))]
-fn pass_on(ring: &Ring) {
-    wake(Word::Low(ring.lanes[0].gate(Role::Producer)), ALL);
+    Box::new(move |me, interrupt| bell::rang(sleep_until_taken(&ring, me, None, Some(interrupt)), Rang::PeerCame))
 }
 
 /// Whether it makes sense to look again: a producer lives, or none has ever died.
@@ -199,6 +188,10 @@ fn rights<'r>(ring: &'r Ring, found: &[SeatFound]) -> Vec<Wait<'r>> {
     ring.lanes.iter().zip(found).map(right).collect()
 }
 
+fn gate_word(ring: &Ring) -> &AtomicU64 {
+    ring.lanes[0].gate(Role::Producer)
+}
+
 fn gate(ring: &Ring) -> Wait<'_> {
-    Wait { word: Word::Low(ring.lanes[0].gate(Role::Producer)), expected: 0 }
+    Wait { word: Word::Low(gate_word(ring)), expected: 0 }
 }
