@@ -69,11 +69,12 @@ impl Consumer {
         let head = ring.control.head.index.load(Relaxed) & !SLEEPER;
         let read = ring.control.head.read.load(Relaxed);
         let (block, capacity) = (ring.shape.block, ring.shape.capacity);
-        if !head.is_multiple_of(block) || head > FARTHEST {
+        // By invariant 2 of the shape a block is a power of two.
+        if head & (block - 1) != 0 || head > FARTHEST {
             let expected = format!("a multiple of {block}, at most {FARTHEST:#x}");
             return Err(Corrupt { field: "the read index", found: head, expected });
         }
-        if read < head || read - head > capacity || !read.is_multiple_of(block) {
+        if read < head || read - head > capacity || read & (block - 1) != 0 {
             let expected = format!("a multiple of {block}, at most {capacity:#x} after the read index {head:#x}");
             return Err(Corrupt { field: "the index up to which records were read", found: read, expected });
         }
@@ -251,35 +252,44 @@ impl Consumer {
     /// What the word at a position says.
     #[inline]
     pub(super) fn look(&self, position: u64) -> Result<Look, Corrupt> {
-        let (ring, mut behind_death) = (&self.ring, false);
-        loop {
-            // Acquire: the record; or who writes it, for `dead`.
-            let word = BlockWord(ring.word(position).load(Acquire));
-            let lap = ring.shape.lap(position);
-            return match word.says() {
-                Says::Free { .. } if word.free_ahead_of(lap) == 0 => Ok(Look::Free(word)),
-                Says::Writing { holder, blocks } if ring.shape.fits(position, blocks) => {
-                    let me = self.me.id();
-                    // Besides its seat this thread has no right, so it writes no record.
-                    let unknown = holder == me && self.me.rights() <= 1;
-                    match ring.table.dead(holder).filter(|_| !unknown) {
-                        None => Err(no_record(position, word)),
-                        Some(false) => Ok(Look::Writing(word, holder)),
-                        // Once more: it may have published before it died, and `dead` has acquired that.
-                        Some(true) if !behind_death => {
-                            behind_death = true;
-                            continue;
-                        }
-                        Some(true) => Ok(Look::Skip { blocks }),
-                    }
+        let ring = &self.ring;
+        // Acquire: the record; or who writes it, for `dead`.
+        let word = BlockWord(ring.word(position).load(Acquire));
+        match word.says() {
+            Says::Free { lap: of } if BlockWord::ahead(of, ring.shape.lap(position)) == 0 => Ok(Look::Free(word)),
+            Says::Writing { holder, blocks } if ring.shape.fits(position, blocks) => {
+                let me = self.me.id();
+                // Besides its seat this thread has no right, so it writes no record.
+                let unknown = holder == me && self.me.rights() <= 1;
+                match ring.table.dead(holder).filter(|_| !unknown) {
+                    None => Err(no_record(position, word)),
+                    Some(false) => Ok(Look::Writing(word, holder)),
+                    Some(true) => self.look_again(position, word, blocks),
                 }
-                Says::Done { blocks, lap: of, void }
-                    if BlockWord::is_lap(of, lap) && ring.shape.fits(position, blocks) =>
-                {
-                    Ok(if void { Look::Skip { blocks } } else { Look::Full { blocks } })
-                }
-                _ => Err(no_record(position, word)),
-            };
+            }
+            says => self.done(position, word, says),
+        }
+    }
+
+    /// The writer is dead. It may have published before it died, and `dead` has acquired that.
+    #[cold]
+    fn look_again(&self, position: u64, before: BlockWord, blocks: u64) -> Result<Look, Corrupt> {
+        // Acquire: the record.
+        let word = BlockWord(self.ring.word(position).load(Acquire));
+        if word == before { Ok(Look::Skip { blocks }) } else { self.done(position, word, word.says()) }
+    }
+
+    /// A record that can be read, or is to be skipped.
+    #[inline]
+    fn done(&self, position: u64, word: BlockWord, says: Says) -> Result<Look, Corrupt> {
+        let shape = &self.ring.shape;
+        match says {
+            Says::Done { blocks, lap, void }
+                if BlockWord::is_lap(lap, shape.lap(position)) && shape.fits(position, blocks) =>
+            {
+                Ok(if void { Look::Skip { blocks } } else { Look::Full { blocks } })
+            }
+            _ => Err(no_record(position, word)),
         }
     }
 
@@ -339,10 +349,12 @@ impl Consumer {
         // Relaxed: for the next consumer, which acquires all that this one did. Before anything is freed, since where a record began is not
         // to be seen any more after that: the first Release below holds it back.
         ring.control.head.read.store(end, Relaxed);
-        for position in (self.head..end).step_by(shape.block as usize) {
+        let mut position = self.head;
+        while position < end {
             // Release: a producer that finds it free in a later lap than its own sees, when it looks again, that the tail has moved on. A
             // store: a record is nobody's any more, and only this thread sleeps on these words.
             ring.word(position).store(BlockWord::free(shape.lap(position) + 1).0, Release);
+            position += shape.block;
         }
         self.head = end;
         // Before the index, as those of other rings.
