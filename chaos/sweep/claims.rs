@@ -7,7 +7,7 @@ pub use operations::cases;
 pub use states::{Damage, Is, Meanwhile, Other};
 
 use super::case::{Handles, brief};
-use super::records::{self, MINE, OTHERS, Sides, arrives, kind, records};
+use super::records::{self, FACTS_LEFT, MINE, OTHERS, Sides, arrives, kind, records};
 use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, meanwhile};
 use ownerdead::owner::Attachment;
 use ownerdead::ring::mpsc::claims::{
@@ -36,6 +36,8 @@ const NO_PAYLOAD: u64 = 12;
 const SLOTS: [u32; 2] = [6, 1];
 
 pub const WHOSE: [u64; 2] = [MINE, OTHERS];
+/// The fact that the victim has given up what it had claimed, and lives.
+pub const GAVE_UP: usize = FACTS_LEFT;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -271,6 +273,9 @@ impl Subject for Claims {
     fn recover(&self, survivor: &mut Survivor, facts: &Facts) -> Result<&'static str, Finding> {
         WHOSE.iter().for_each(|&whose| records(facts, whose).next_reader());
         let opened = self.ring.consumer(&survivor.me);
+        if facts.word(GAVE_UP).get() == 1 && self.is_written() {
+            return Err(Finding::other("blocks are still claimed that were given up".to_owned()));
+        }
         if self.is_damaged() {
             // It is to be said, and nobody is to wait or to crash.
             if let Ok(opened) = opened {

@@ -137,7 +137,8 @@ macro_rules! consumed {
 }
 pub(crate) use consumed;
 
-/// The operations: functions of their own, so that their instructions are.
+// The operations: functions of their own, so that their instructions are.
+
 #[inline(never)]
 pub fn try_push<S, V: Sides>(_: &S, victim: &mut V, facts: &Facts) {
     pushed(victim, facts, |producer, kind, bytes| producer.try_push(kind, bytes));

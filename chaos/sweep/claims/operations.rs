@@ -9,7 +9,7 @@ use super::Damage::*;
 use super::Is::{self, *};
 use super::Meanwhile::{self, Done, GaveUp, ReadOne, ReadTwo};
 use super::Other::{self, *};
-use super::{CAPACITY, Claims, LONG, MINE, Operation, Role, SHORT, Victim, WHOSE};
+use super::{CAPACITY, Claims, GAVE_UP, LONG, MINE, Operation, Role, SHORT, Victim, WHOSE};
 use ownerdead::harness::kill::Facts;
 use ownerdead::ring::mpsc::claims::Config;
 use std::mem::forget;
@@ -53,7 +53,14 @@ operations! {
         // To free an error is no part of it.
         forget(committed);
     }
-    give_up(_s, victim, _facts) { drop(victim.reservation.take()) }
+    give_up(subject, victim, facts) {
+        drop(victim.reservation.take());
+        facts.word(GAVE_UP).set(u64::from(subject.handles == Handles::Own));
+    }
+    reserve_and_give_up(subject, victim, facts) {
+        reserve_and_drop(subject, victim, facts);
+        facts.word(GAVE_UP).set(1);
+    }
     consume(subject, victim, facts) {
         read_unseen::<Victim>(facts);
         let kind = victim.peek.take().map(|peek| {
@@ -193,7 +200,7 @@ const ROWS: [Row; 18] = [
     Row("push", push_blocking, Role::Producer, PUSHES_FOR_EVER),
     Row("push_timeout", push_timeout, Role::Producer, PUSHES_THAT_WAIT),
     Row("reserve", reserve, Role::Producer, PUSHES),
-    Row("reserve_and_drop", reserve_and_drop, Role::Producer, DROPS),
+    Row("reserve_and_drop", reserve_and_give_up, Role::Producer, DROPS),
     Row("commit", commit, Role::Producer, HELD),
     Row("give_up", give_up, Role::Producer, HELD),
     Row("wait_consumer", wait_consumer, Role::Producer, WAITS),

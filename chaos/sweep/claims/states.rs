@@ -3,7 +3,7 @@
 use super::{Attachment, Consumer, Producer, records};
 use super::{BLOCK, CAPACITY, Claims, MINE, NO_PAYLOAD, ONE, OTHERS, Role, SHORT, TWO, kind, payload, pop, push};
 use ownerdead::harness::kill::Facts;
-use ownerdead::owner::{Claim, Holder};
+use ownerdead::owner::{Claim, ClaimState, Holder};
 use ownerdead::ring::mpsc::claims::{PopTimeoutError, PushTimeoutError};
 use std::mem::forget;
 
@@ -293,6 +293,13 @@ impl Claims {
                 Damage::Seat => *self.body(SEAT) = 1 << 32 | 1 << 29 | 77,
             }
         }
+    }
+
+    /// Whether somebody writes a record, dead or alive.
+    pub fn is_written(&self) -> bool {
+        // SAFETY: words of the mapping; nobody else is at work.
+        let word = |block| Claim(unsafe { *self.word(block * BLOCK as u64) });
+        (0..(CAPACITY / BLOCK) as u64).any(|block| word(block).state() == ClaimState::Writing)
     }
 
     /// The consumer asks to be woken when the word at a position changes.

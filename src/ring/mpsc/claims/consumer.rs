@@ -271,11 +271,11 @@ impl Consumer {
         }
     }
 
-    /// The writer is dead. It may have published before it died, and `dead` has acquired that.
+    /// The writer is dead. It may have published before it died.
     #[cold]
     fn look_again(&self, position: u64, before: BlockWord, blocks: u64) -> Result<Look, Corrupt> {
-        // Acquire: the record.
-        let word = BlockWord(self.ring.word(position).load(Acquire));
+        // Relaxed: `dead` has acquired all that it did, this word's last change and the record among it.
+        let word = BlockWord(self.ring.word(position).load(Relaxed));
         if word == before { Ok(Look::Skip { blocks }) } else { self.done(position, word, word.says()) }
     }
 
