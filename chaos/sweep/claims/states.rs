@@ -354,5 +354,5 @@ impl Claims {
 
 /// The word of a record of so many blocks at a position, or of nothing: see `ring::mpsc::claims::word`.
 fn done(position: u64, blocks: u64, void: bool) -> u64 {
-    Claim::full(position / CAPACITY as u64 * (1 << 18) | u64::from(void) << 17 | blocks).0
+    Claim::full(position / CAPACITY as u64 * (1 << 18) + (u64::from(void) << 17) + blocks).0
 }
