@@ -63,8 +63,8 @@ pub struct Case {
     pub operation: usize,
     /// Survivors may die too.
     second_deaths: bool,
-    /// Deaths are planted, as many as the reach says; or a few.
-    plants: bool,
+    /// Deaths that are planted, at most, if the reach does not say fewer.
+    most_planted: usize,
     run: Run,
 }
 
@@ -97,7 +97,7 @@ impl Case {
             let (subject, most) = (make(), reach.most_planted);
             Sweep::new(name, &subject).second_deaths(reach.second_deaths).most_planted(most).run().map(Ok)
         };
-        Self { name, operation, second_deaths: true, plants: true, run: Box::new(run) }
+        Self { name, operation, second_deaths: true, most_planted: usize::MAX, run: Box::new(run) }
     }
 
     /// Survivors do not die: they find what those of another sweep do, and their deaths would be the same.
@@ -108,21 +108,35 @@ impl Case {
 
     /// Real deaths are as in other sweeps of the same operation, so few of them are planted.
     pub fn few_planted(mut self) -> Self {
-        self.plants = false;
+        self.most_planted = Reach::QUICK.most_planted;
+        self
+    }
+
+    /// The operation changes nothing in this state, so that deaths differ even less.
+    pub fn hardly_planted(mut self) -> Self {
+        self.most_planted = 10;
         self
     }
 
     /// One of the engine itself, which says by its own measure whether it did right.
     pub fn check(name: String, run: impl Fn(&str) -> Outcome + 'static) -> Self {
         let run = Box::new(move |name: &str, _| run(name));
-        Self { name, operation: 0, second_deaths: true, plants: true, run }
+        Self { name, operation: 0, second_deaths: true, most_planted: usize::MAX, run }
     }
 
     /// Runs it, in a process of one thread.
     pub fn run(&self, reach: Reach) -> Outcome {
         let second_deaths = reach.second_deaths && self.second_deaths;
-        let most_planted =
-            if self.plants { reach.most_planted } else { reach.most_planted.min(Reach::QUICK.most_planted) };
+        let most_planted = reach.most_planted.min(self.most_planted);
         (self.run)(&self.name, Reach { second_deaths, most_planted })
     }
 }
+
+/// Defines operations of a subject: functions of their own, so that their instructions are.
+macro_rules! operations {
+    (of $subject_type:ty; $($name:ident($subject:ident, $victim:ident, $facts:ident) $body:block)+) => {$(
+        #[inline(never)]
+        fn $name($subject: &$subject_type, $victim: &mut Victim, $facts: &Facts) $body
+    )+};
+}
+pub(crate) use operations;

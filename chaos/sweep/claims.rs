@@ -1,15 +1,17 @@
 //! The MPSC ring of claims: a producer or the consumer dies in each of its operations, beside another one that is at work, or has died in it.
 
 mod operations;
+mod states;
 
 pub use operations::cases;
+pub use states::{Damage, Is, Meanwhile, Other};
 
-use super::case::{FactsOf, Handles, brief};
-use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word};
-use ownerdead::harness::oracle::Records;
-use ownerdead::owner::{Attachment, Claim};
+use super::case::{Handles, brief};
+use super::records::{self, FACTS_LEFT, MINE, OTHERS, Sides, arrives, kind, records};
+use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, meanwhile};
+use ownerdead::owner::Attachment;
 use ownerdead::ring::mpsc::claims::{
-    Config, Consumer, PopTimeoutError, Producer, PushTimeoutError, Ring, SeatError, TryPopError, TryPushError,
+    Config, Consumer, Peek, Producer, Reservation, Ring, SeatError, TryPopError, TryPushError,
 };
 use ownerdead::segment::Options;
 use std::cell::RefCell;
@@ -20,87 +22,22 @@ use std::time::Duration;
 const BLOCK: usize = 64;
 pub const CAPACITY: usize = 8 * BLOCK;
 /// For those who are to wait in vain: by the clock of a sweep they go to sleep once.
-const SHORT: Duration = Duration::from_micros(1500);
+pub const SHORT: Duration = Duration::from_micros(1500);
+/// For those who need not.
+pub const LONG: Duration = Duration::from_micros(4500);
 /// Payloads of one block, and of two.
 const ONE: usize = 24;
 const TWO: usize = 70;
 const TOO_LONG: usize = CAPACITY / 2;
+/// The number of the first record that has no payload.
+const NO_PAYLOAD: u64 = 12;
 
-const SLOTS: u32 = 6;
-/// Offset of the ring's body in its segment: see `segment`.
-const BODY: usize = 4096 * (1 + SLOTS as usize);
-/// Offsets in the body: see `ring::mpsc::claims`.
-const TAIL: usize = 128;
-const HEAD: usize = 256;
-const READ: usize = HEAD + 16;
-const SEAT: usize = 384;
-const WORDS: usize = 4096;
-const BLOCKS: usize = 8192;
+/// Slots of the table; where all are to have the same.
+const SLOTS: [u32; 2] = [6, 1];
 
-/// The victim's records, or, if it is the consumer, those of a producer that has gone; and the other one's.
-pub const MINE: u64 = 0;
-const OTHERS: u64 = 1;
 pub const WHOSE: [u64; 2] = [MINE, OTHERS];
-/// Words of the facts.
-const FACTS: [FactsOf<5>; 2] = [FactsOf([0, 1, 2, 3, 4]), FactsOf([5, 6, 7, 8, 9])];
-
-/// What the ring is like when the operation begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Is {
-    /// As it was born.
-    Fresh,
-    /// Some records are in it, and some were read.
-    Warm,
-    /// The next record that is pushed does not fit before the end, or the next one that is read is behind padding.
-    Padded,
-    Full,
-    Empty,
-    /// The consumer slept that wanted a record, or a producer that wanted room: the words say so still.
-    Slept,
-    /// The write index is one record behind, as the dead leave it.
-    Behind,
-    /// The last consumer died when it had freed a block of two.
-    HalfFreed,
-    /// The payload is too long.
-    TooLarge,
-    Damaged(Damage),
-}
-
-/// What somebody has done to the ring who does not follow the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Damage {
-    /// All words name a participant that is not there.
-    NoSlot,
-    /// The words of all blocks are none.
-    NoWord,
-    /// All records are written by the victim, which does nothing.
-    Mine,
-    /// Records go beyond the ring.
-    Beyond,
-    TailTooFar,
-    TailOdd,
-    Apart,
-    HeadOdd,
-    ReadBehind,
-    /// Both indices are a lap ahead of the words.
-    LapAhead,
-    /// The first record's length, or its payload, is wrong.
-    Length,
-    Payload,
-    Seat,
-}
-
-/// What another one does. Its claim is the first record that was not read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Other {
-    Gone,
-    /// It stands still, or is dead, amid a write. A record of its own comes after that.
-    Writes,
-    WroteAndDied,
-    /// It has the consumer's seat, and stands still, or is dead.
-    Consumes,
-    ConsumedAndDied,
-}
+/// The fact that the victim has given up what it had claimed, and lives.
+pub const GAVE_UP: usize = FACTS_LEFT;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -115,11 +52,15 @@ pub type Operation = fn(&Claims, &mut Victim, &Facts);
 pub struct Claims {
     pub ring: Ring,
     memory: Memory,
+    slots: u32,
     role: Role,
-    is: Is,
+    pub is: Is,
     other: Other,
-    handles: Handles,
+    pub handles: Handles,
     foreign: bool,
+    /// The victim has claimed blocks, or looks at a record, before its operation begins.
+    holds: bool,
+    meanwhile: Option<Meanwhile>,
     timeout: Option<Duration>,
     inherited: RefCell<Option<Victim>>,
     operation: Operation,
@@ -133,6 +74,28 @@ pub struct Victim {
     pub number: u64,
     pub payload: ([u8; TOO_LONG], usize),
     pub timeout: Option<Duration>,
+    /// What it was at work on already.
+    pub peek: Option<Peek<'static>>,
+    pub reservation: Option<Reservation<'static>>,
+}
+
+impl Sides for Victim {
+    type Producer = Producer;
+    type Consumer = Consumer;
+    const WHOSE: u64 = WHOSE.len() as u64;
+
+    fn pushing(&mut self) -> (&mut Producer, u64, &[u8]) {
+        let (bytes, len) = &self.payload;
+        (&mut self.producer, self.number, &bytes[..*len])
+    }
+
+    fn popping(&mut self) -> (&mut Consumer, &mut Vec<u8>) {
+        (self.consumer.as_mut().expect("the seat"), &mut self.bytes)
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
 }
 
 pub struct Survivor {
@@ -141,36 +104,18 @@ pub struct Survivor {
     consumer: Option<Consumer>,
 }
 
-/// The kind of a record says whose it is, and which.
-pub fn kind(whose: u64, number: u64) -> u32 {
-    (whose << 16 | number) as u32
-}
-
-/// Its payload follows from that: each second one takes two blocks.
-pub fn payload(whose: u64, number: u64) -> ([u8; TOO_LONG], usize) {
-    let mut bytes = [0; TOO_LONG];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = ((number + 7 * whose) as u8).wrapping_mul(31).wrapping_add(index as u8) | 1;
-    }
-    (bytes, if number % 2 == 1 { ONE - (number % 3) as usize * 5 } else { TWO })
-}
-
-pub fn records(facts: &Facts, whose: u64) -> Records<&Word, &Word> {
-    let [begun, ended, may_be_read, read, last] = FACTS[whose as usize].words(facts);
-    Records::new([begun, ended], [may_be_read, read, last])
+/// A payload takes one block, or two, or no bytes at all.
+fn payload(whose: u64, number: u64) -> ([u8; TOO_LONG], usize) {
+    let len = match number {
+        _ if number % 16 == NO_PAYLOAD => 0,
+        _ if number % 2 == 1 => ONE - (number % 3) as usize * 5,
+        _ => TWO,
+    };
+    (records::bytes(whose, number), len)
 }
 
 fn push(producer: &mut Producer, whose: u64, facts: &Facts) -> Result<(), TryPushError> {
-    let records = records(facts, whose);
-    let number = records.begun.get() + 1;
-    let (bytes, len) = payload(whose, number);
-    records.push(number);
-    let pushed = producer.try_push(kind(whose, number), &bytes[..len]);
-    match pushed {
-        Ok(()) => records.pushed(number),
-        Err(_) => records.push(number - 1),
-    }
-    pushed
+    records::push(producer, whose, facts, payload)
 }
 
 fn pop(consumer: &mut Consumer, facts: &Facts) -> Result<bool, Finding> {
@@ -180,31 +125,33 @@ fn pop(consumer: &mut Consumer, facts: &Facts) -> Result<bool, Finding> {
         Err(TryPopError::Empty) => return Ok(false),
         Err(error) => return Err(other(error)),
     };
-    let (whose, number) = (u64::from(peek.kind() >> 16), u64::from(peek.kind() & 0xffff));
-    if !WHOSE.contains(&whose) {
-        return Err(Finding::other(format!("a record of kind {:#x}", peek.kind())));
-    }
     let mut bytes = Vec::new();
     peek.copy_to(&mut bytes).map_err(|corrupt| other(corrupt.into()))?;
-    let (expected, len) = payload(whose, number);
-    let records = records(facts, whose);
     // Before it is committed as read: who does so may die, too.
-    records.arrived(number, bytes == expected[..len])?;
+    let (whose, number) = arrives(peek.kind(), &bytes, &WHOSE, facts, payload)?;
     peek.consume();
-    records.committed(number);
+    records(facts, whose).committed(number);
     Ok(true)
 }
 
-const WANTED: &str = "as the ring is then";
-
 impl Claims {
     pub fn new(config: Config, role: Role, is: Is, other: Other, operation: Operation) -> Self {
-        let ring = Ring::memfd(&Options::new().slots(SLOTS), &config).expect("a ring");
+        let slots = SLOTS[usize::from(is == Is::SameSlot)];
+        let ring = Ring::memfd(&Options::new().slots(slots), &config).expect("a ring");
         let memory = Memory::of(ring.segment()).expect("its file, mapped");
         // Its page is made before the first fork.
         let _ = ownerdead::sync::thread::epoch();
-        let (handles, foreign, inherited) = (Handles::Own, false, RefCell::new(None));
-        Self { ring, memory, role, is, other, handles, foreign, timeout: Some(SHORT), inherited, operation }
+        let (handles, foreign, holds, meanwhile) = (Handles::Own, false, false, None);
+        let (timeout, inherited) = (Some(SHORT), RefCell::new(None));
+        Self { ring, memory, slots, role, is, other, handles, foreign, holds, meanwhile, timeout, inherited, operation }
+    }
+
+    pub fn holding(self) -> Self {
+        Self { holds: true, ..self }
+    }
+
+    pub fn with(self, meanwhile: Meanwhile) -> Self {
+        Self { meanwhile: Some(meanwhile), ..self }
     }
 
     pub fn inherited(self) -> Self {
@@ -230,117 +177,41 @@ impl Claims {
         self.ring.consumer(me).expect("a seat that is free").into_inner()
     }
 
-    /// What another one has done before, and does.
-    fn begin(&self, facts: &Facts) -> (Attachment, Producer, Option<Consumer>) {
-        let (me, mut producer) = self.producer();
-        let mut consumer = self.consumer(&me);
-        // After the fifth record there is one block before the end, and the sixth takes two.
-        let rounds = match self.is {
-            Is::Fresh => 0,
-            Is::Padded => 5,
-            _ => 2,
-        };
-        for _ in 0..rounds {
-            push(&mut producer, MINE, facts).expect(WANTED);
-            assert!(pop(&mut consumer, facts).expect(WANTED));
-        }
-        if matches!(self.other, Other::Writes | Other::WroteAndDied) {
-            forget(producer.reserve(7, TWO).expect("room"));
-            // It comes only when its producer has died, or has gone on: nobody counts on it.
-            records(facts, OTHERS).push(1);
-            let (bytes, len) = payload(OTHERS, 1);
-            let mut second = self.ring.producer(&me).expect("its own segment").into_inner();
-            second.try_push(kind(OTHERS, 1), &bytes[..len]).expect("room");
-        }
-        let keeps = matches!(self.other, Other::Consumes | Other::ConsumedAndDied);
-        (me, producer, keeps.then_some(consumer))
+    /// Nothing that is in the ring can be counted on.
+    fn is_damaged(&self) -> bool {
+        matches!(self.is, Is::Damaged(_)) || matches!(self.meanwhile, Some(Meanwhile::Damaged(_)))
     }
 
-    /// Brings the ring into its state, by one that has gone then.
-    fn bring(&self, facts: &Facts) {
-        let (me, mut producer) = self.producer();
-        match self.is {
-            Is::Fresh | Is::Empty => {}
-            Is::Full => while push(&mut producer, MINE, facts).is_ok() {},
-            Is::Slept if self.role == Role::Producer => {
-                let slept = self.consumer(&me).pop_timeout(&mut Vec::new(), SHORT);
-                assert_eq!(slept, Err(PopTimeoutError::TimedOut));
-            }
-            Is::Slept => {
-                while push(&mut producer, MINE, facts).is_ok() {}
-                let slept = producer.push_timeout(0, &[0; TWO], SHORT);
-                assert_eq!(slept, Err(PushTimeoutError::TimedOut));
-            }
-            Is::Padded if self.role == Role::Producer => {}
-            Is::Behind => {
-                push(&mut producer, MINE, facts).expect(WANTED);
-                let before = self.ring.status().write_index;
-                push(&mut producer, MINE, facts).expect(WANTED);
-                // SAFETY: a word of the mapping; nobody else is at work.
-                unsafe { *self.body(TAIL) = before };
-            }
-            _ => {
-                push(&mut producer, MINE, facts).expect(WANTED);
-                push(&mut producer, MINE, facts).expect(WANTED);
-            }
+    /// The victim, which has what it has when its operation begins, claims blocks, or looks at a record.
+    fn hold(&self, victim: &mut Victim, facts: &Facts) {
+        if let Some(consumer) = victim.consumer.take() {
+            victim.peek = Some(Box::leak(Box::new(consumer)).peek().expect("a record"));
+            return;
         }
-        if self.is == Is::HalfFreed {
-            // It had read both, of three blocks, and freed the first.
-            let status = self.ring.status();
-            assert_eq!(status.write_index - status.read_index, 3 * BLOCK as u64);
-            // SAFETY: as above.
-            unsafe {
-                *self.body(READ) = status.write_index;
-                *self.word(status.read_index) = Claim::free(status.read_index / CAPACITY as u64 + 1).0;
-            }
-            let mine = records(facts, MINE);
-            mine.may_be_read.set(mine.begun.get());
-            mine.committed(mine.begun.get());
-        }
-    }
-
-    fn body(&self, offset: usize) -> *mut u64 {
-        let start = BODY + offset;
-        assert!(start.is_multiple_of(8) && start + 8 <= self.memory.len(), "a word of the memory: {start}");
-        // SAFETY: in bounds of the mapping, as was just seen.
-        unsafe { self.memory.start().as_ptr().add(start).cast() }
-    }
-
-    /// The word of the block at a position.
-    fn word(&self, position: u64) -> *mut u64 {
-        self.body(WORDS + position as usize % CAPACITY / BLOCK * 8)
-    }
-
-    fn damage(&self, damage: Damage, me: &Attachment) {
-        let first = self.ring.status().read_index;
-        // SAFETY: words of the mapping; nobody else is at work.
-        unsafe {
-            assert_eq!(*self.body(HEAD) & !1, first, "as ring::mpsc::claims says");
-            let all = |word: u64| (0..8).for_each(|block| *self.body(WORDS + 8 * block) = word);
-            match damage {
-                Damage::NoSlot => all(1 << 32 | 1 << 29 | 1 << 12 | 77),
-                Damage::NoWord => all(1 << 30),
-                Damage::Mine => all(Claim::writing(me.id(), 1).0),
-                Damage::Beyond => all(Claim::writing(me.id(), 9).0),
-                Damage::TailTooFar => *self.body(TAIL) = 1 << 63,
-                Damage::TailOdd => *self.body(TAIL) += 8,
-                Damage::Apart => *self.body(TAIL) += 2 * CAPACITY as u64,
-                Damage::HeadOdd => *self.body(HEAD) += 8,
-                Damage::ReadBehind => *self.body(READ) -= BLOCK as u64,
-                Damage::LapAhead => [TAIL, HEAD, READ].iter().for_each(|&at| *self.body(at) += CAPACITY as u64),
-                Damage::Length => *self.body(BLOCKS + first as usize % CAPACITY) |= 0xffff,
-                Damage::Payload => *self.body(BLOCKS + first as usize % CAPACITY + 8) ^= 1,
-                Damage::Seat => *self.body(SEAT) = 1 << 32 | 1 << 29 | 77,
-            }
+        let position = self.ring.status().write_index;
+        let producer = self.ring.producer(&victim.me).expect("its own segment").into_inner();
+        let (number, (bytes, len)) = (victim.number, &victim.payload);
+        records(facts, MINE).push(number);
+        let mut reservation = Box::leak(Box::new(producer)).reserve(kind(MINE, number), *len).expect("room");
+        reservation.write(0, &bytes[..*len]);
+        victim.reservation = Some(reservation);
+        if self.is == Is::Asked {
+            self.ask(position);
         }
     }
 
     /// What the victim has when its operation begins.
     fn victim(&self, facts: &Facts) -> Victim {
         let (mut me, producer) = self.producer();
-        let consumer = (self.role == Role::Consumer).then(|| self.consumer(&me));
-        if let Is::Damaged(damage) = self.is {
-            self.damage(damage, &me);
+        let mut consumer = (self.role == Role::Consumer).then(|| self.consumer(&me));
+        match self.is {
+            Is::Damaged(damage) => self.damage(damage, &me),
+            Is::Reserved => {
+                forget(self.ring.producer(&me).expect("its own segment").into_inner().reserve(1, 1).expect("room"));
+            }
+            Is::Known => assert!(consumer.as_mut().is_some_and(|consumer| consumer.peek().is_ok())),
+            Is::Asked if !self.holds => self.ask(self.ring.status().read_index),
+            _ => {}
         }
         if self.foreign {
             let other = Ring::memfd(&Options::new().slots(1), &Config::new(1024)).expect("a ring");
@@ -354,7 +225,15 @@ impl Claims {
         if self.is == Is::TooLarge {
             payload.1 = TOO_LONG;
         }
-        Victim { me, producer, consumer, bytes, number, payload, timeout: self.timeout }
+        let (timeout, peek, reservation) = (self.timeout, None, None);
+        let mut victim = Victim { me, producer, consumer, bytes, number, payload, timeout, peek, reservation };
+        if self.holds {
+            self.hold(&mut victim, facts);
+        }
+        if let Some((call, step)) = self.meanwhile.map(|it| self.step(it)) {
+            meanwhile(call, step);
+        }
+        victim
     }
 }
 
@@ -394,7 +273,10 @@ impl Subject for Claims {
     fn recover(&self, survivor: &mut Survivor, facts: &Facts) -> Result<&'static str, Finding> {
         WHOSE.iter().for_each(|&whose| records(facts, whose).next_reader());
         let opened = self.ring.consumer(&survivor.me);
-        if matches!(self.is, Is::Damaged(_)) {
+        if facts.word(GAVE_UP).get() == 1 && self.is_written() {
+            return Err(Finding::other("blocks are still claimed that were given up".to_owned()));
+        }
+        if self.is_damaged() {
             // It is to be said, and nobody is to wait or to crash.
             if let Ok(opened) = opened {
                 let _ = opened.into_inner().try_pop(&mut Vec::new());
@@ -417,7 +299,8 @@ impl Subject for Claims {
     }
 
     fn judge(&self, survivor: &mut Survivor, facts: &Facts) -> Result<(), Finding> {
-        let Some(consumer) = survivor.consumer.as_mut().filter(|_| self.other != Other::Writes) else {
+        let stands = self.other == Other::Writes || self.holds && self.handles == Handles::Inherited;
+        let Some(consumer) = survivor.consumer.as_mut().filter(|_| !stands) else {
             // What comes after a write that stands still waits for it; and who stands still with the seat reads nothing.
             return Ok(());
         };

@@ -5,9 +5,9 @@ mod subject;
 
 pub use operations::cases;
 
-use super::case::{FactsOf, Handles, brief};
-use ownerdead::harness::kill::{Facts, Finding, Memory, Word};
-use ownerdead::harness::oracle::Records;
+use super::case::{Handles, brief};
+use super::records::{self, FACTS_LEFT, MINE, OTHERS, Sides, arrives, records};
+use ownerdead::harness::kill::{Facts, Finding, Memory};
 use ownerdead::owner::Attachment;
 use ownerdead::ring::mpsc::lanes::{
     Config, Consumer, PopTimeoutError, Producer, PushTimeoutError, Ring, TryPopError, TryPushError,
@@ -35,15 +35,10 @@ const TAIL: usize = 128;
 const HEAD: usize = 256;
 const PRODUCER_SEAT: usize = 384;
 
-/// The victim's records, or, if it is the consumer, those of a producer that has gone; the other producer's; and those of its second
-/// lane.
-const MINE: u64 = 0;
-const OTHERS: u64 = 1;
+/// The third are those of the other producer's second lane.
 const WHOSE: [u64; 3] = [MINE, OTHERS, 2];
-/// Words of the facts.
-const FACTS: [FactsOf<5>; 3] = [FactsOf([0, 1, 2, 3, 4]), FactsOf([5, 6, 7, 8, 9]), FactsOf([11, 12, 13, 14, 15])];
 /// Which seat the victim has for sure: 0, or a role.
-const HOLDS: usize = 10;
+const HOLDS: usize = FACTS_LEFT;
 const PRODUCER: u64 = 1;
 const CONSUMER: u64 = 2;
 
@@ -149,56 +144,52 @@ pub struct Victim {
     pub timeout: Option<Duration>,
 }
 
+/// The victim's seats.
+pub fn seated<T>(seat: &mut Option<T>) -> &mut T {
+    seat.as_mut().expect("the seat that the operation is of")
+}
+
+impl Sides for Victim {
+    type Producer = Producer;
+    type Consumer = Consumer;
+    const WHOSE: u64 = WHOSE.len() as u64;
+
+    fn pushing(&mut self) -> (&mut Producer, u64, &[u8]) {
+        let (bytes, len) = &self.payload;
+        (seated(&mut self.producer), self.number, &bytes[..*len])
+    }
+
+    fn popping(&mut self) -> (&mut Consumer, &mut Vec<u8>) {
+        (seated(&mut self.consumer), &mut self.bytes)
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+}
+
 pub struct Survivor {
     me: Attachment,
     producer: Option<Producer>,
     consumer: Option<Consumer>,
 }
 
-/// The kind of a record says whose it is, and which.
-pub fn kind(whose: u64, number: u64) -> u32 {
-    (whose << 16 | number) as u32
-}
-
-/// Its payload follows from that; records of more than 1000 are as long as can be.
+/// The payload of a record; those of more than 1000 are as long as can be.
 pub fn payload(whose: u64, number: u64) -> ([u8; TOO_LONG], usize) {
-    let mut bytes = [0; TOO_LONG];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = ((number + 7 * whose) as u8).wrapping_mul(31).wrapping_add(index as u8) | 1;
-    }
-    (bytes, if number > 1000 { AS_LONG_AS_CAN_BE } else { LONGEST - (number % 3) as usize * 5 })
-}
-
-pub fn records(facts: &Facts, whose: u64) -> Records<&Word, &Word> {
-    let [begun, ended, may_be_read, read, last] = FACTS[whose as usize].words(facts);
-    Records::new([begun, ended], [may_be_read, read, last])
+    let len = if number > 1000 { AS_LONG_AS_CAN_BE } else { LONGEST - (number % 3) as usize * 5 };
+    (records::bytes(whose, number), len)
 }
 
 fn push(producer: &mut Producer, whose: u64, facts: &Facts) -> Result<(), TryPushError> {
-    let records = records(facts, whose);
-    let number = records.begun.get() + 1;
-    let (bytes, len) = payload(whose, number);
-    records.push(number);
-    let pushed = producer.try_push(kind(whose, number), &bytes[..len]);
-    match pushed {
-        Ok(()) => records.pushed(number),
-        Err(_) => records.push(number - 1),
-    }
-    pushed
+    records::push(producer, whose, facts, payload)
 }
 
 fn pop(consumer: &mut Consumer, facts: &Facts) -> Result<bool, Finding> {
     let mut bytes = Vec::new();
     match consumer.try_pop(&mut bytes) {
         Ok(kind) => {
-            let (whose, number) = (u64::from(kind >> 16), u64::from(kind & 0xffff));
-            if !WHOSE.contains(&whose) {
-                return Err(Finding::other(format!("a record of kind {kind:#x}")));
-            }
-            let (expected, len) = payload(whose, number);
-            let records = records(facts, whose);
-            records.arrived(number, bytes == expected[..len])?;
-            records.committed(number);
+            let (whose, number) = arrives(kind, &bytes, &WHOSE, facts, payload)?;
+            records(facts, whose).committed(number);
             Ok(true)
         }
         Err(TryPopError::Empty) => Ok(false),

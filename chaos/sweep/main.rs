@@ -40,6 +40,8 @@ mod outcome;
 #[cfg(not(model))]
 mod owner;
 #[cfg(not(model))]
+mod records;
+#[cfg(not(model))]
 mod ring;
 #[cfg(not(model))]
 mod rwlock;

@@ -6,9 +6,9 @@ mod states;
 pub use operations::cases;
 pub use states::{Damage, Is, Meanwhile, Other};
 
-use super::case::{FactsOf, Handles, brief};
-use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, Word, meanwhile};
-use ownerdead::harness::oracle::Records;
+use super::case::{Handles, brief};
+use super::records::{self, MINE, OTHERS, Sides, arrives, kind, read_unseen, records};
+use ownerdead::harness::kill::{Cast, Facts, Finding, Memory, Subject, meanwhile};
 use ownerdead::owner::Attachment;
 use ownerdead::ring::mpmc::{Config, Consumer, OnDeath, Peek, Producer, Reservation, Ring, TryPopError, TryPushError};
 use ownerdead::segment::Options;
@@ -34,12 +34,7 @@ pub const LARGE_RING: usize = 32;
 /// Slots of the table; with a crowd.
 const PARTICIPANTS: [u32; 2] = [6, 20];
 
-/// The victim's records, or, if it is a consumer, those of a producer that has gone; and the other one's.
-pub const MINE: u64 = 0;
-const OTHERS: u64 = 1;
 pub const WHOSE: [u64; 2] = [MINE, OTHERS];
-/// Words of the facts.
-const FACTS: [FactsOf<5>; 2] = [FactsOf([0, 1, 2, 3, 4]), FactsOf([5, 6, 7, 8, 9])];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -82,28 +77,33 @@ pub struct Victim {
     pub reservation: Option<Reservation<'static>>,
 }
 
+impl Sides for Victim {
+    type Producer = Producer;
+    type Consumer = Consumer;
+    const WHOSE: u64 = WHOSE.len() as u64;
+
+    fn pushing(&mut self) -> (&mut Producer, u64, &[u8]) {
+        let (bytes, len) = &self.payload;
+        (&mut self.producer, self.number, &bytes[..*len])
+    }
+
+    fn popping(&mut self) -> (&mut Consumer, &mut Vec<u8>) {
+        (&mut self.consumer, &mut self.bytes)
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+}
+
 pub struct Survivor {
     producer: Producer,
     consumer: Consumer,
 }
 
-/// The kind of a record says whose it is, and which.
-pub fn kind(whose: u64, number: u64) -> u32 {
-    (whose << 16 | number) as u32
-}
-
-/// Its payload follows from that.
+/// The payload of a record.
 fn payload(whose: u64, number: u64, longest: usize) -> ([u8; OUTSIDE], usize) {
-    let mut bytes = [0; OUTSIDE];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = ((number + 7 * whose) as u8).wrapping_mul(31).wrapping_add(index as u8) | 1;
-    }
-    (bytes, longest - (number % 3) as usize * 5)
-}
-
-pub fn records(facts: &Facts, whose: u64) -> Records<&Word, &Word> {
-    let [begun, ended, may_be_read, read, last] = FACTS[whose as usize].words(facts);
-    Records::new([begun, ended], [may_be_read, read, last])
+    (records::bytes(whose, number), longest - (number % 3) as usize * 5)
 }
 
 impl Mpmc {
@@ -158,40 +158,26 @@ impl Mpmc {
     }
 
     fn push(&self, producer: &mut Producer, whose: u64, facts: &Facts) -> Result<(), TryPushError> {
-        let records = records(facts, whose);
-        let number = records.begun.get() + 1;
-        let (bytes, len) = payload(whose, number, self.longest);
-        records.push(number);
-        let pushed = producer.try_push(kind(whose, number), &bytes[..len]);
-        match pushed {
-            Ok(()) => records.pushed(number),
-            Err(_) => records.push(number - 1),
-        }
-        pushed
+        records::push(producer, whose, facts, |whose, number| payload(whose, number, self.longest))
     }
 
     fn pop(&self, consumer: &mut Consumer, facts: &Facts) -> Result<bool, Finding> {
         let other = |error| Finding::other(format!("a pop: {error}"));
         if self.drops {
-            WHOSE.iter().for_each(|&whose| records(facts, whose).read_unseen());
+            read_unseen::<Victim>(facts);
         }
         let peek = match consumer.peek() {
             Ok(peek) => peek,
             Err(TryPopError::Empty) => return Ok(false),
             Err(error) => return Err(other(error)),
         };
-        let (whose, number) = (u64::from(peek.kind() >> 16), u64::from(peek.kind() & 0xffff));
-        if !WHOSE.contains(&whose) {
-            return Err(Finding::other(format!("a record of kind {:#x}", peek.kind())));
-        }
         let mut bytes = Vec::new();
         peek.copy_to(&mut bytes).map_err(|corrupt| other(corrupt.into()))?;
-        let (expected, len) = payload(whose, number, self.longest);
-        let records = records(facts, whose);
         // Before it is committed as read: who does so may die, too.
-        records.arrived(number, bytes == expected[..len])?;
+        let payload = |whose, number| payload(whose, number, self.longest);
+        let (whose, number) = arrives(peek.kind(), &bytes, &WHOSE, facts, payload)?;
         peek.consume();
-        records.committed(number);
+        records(facts, whose).committed(number);
         Ok(true)
     }
 

@@ -1,28 +1,17 @@
 //! The operations, and the states in which each is swept.
 
-use super::super::case::Case;
+use super::super::case::{Case, operations};
+use super::super::records::{
+    consumed, kind, pop_blocking, pop_timeout, popped, push_blocking, push_timeout, records, reserve, reserve_and_drop,
+    try_pop, try_push,
+};
 use super::Damage::*;
 use super::Is::{self, *};
 use super::Other::{self, *};
-use super::{
-    CAPACITY, CONSUMER, HOLDS, Lanes, MINE, Opens, Operation, PRODUCER, Victim, WHOSE, kind, payload, records,
-};
+use super::{CAPACITY, CONSUMER, HOLDS, Lanes, MINE, Opens, Operation, PRODUCER, Victim, WHOSE, payload, seated};
 use ownerdead::harness::kill::Facts;
 use ownerdead::ring::mpsc::lanes::{Config, Opened};
 use std::time::Duration;
-
-/// Defines operations: functions of their own, so that their instructions are.
-macro_rules! operations {
-    ($($name:ident($subject:ident, $victim:ident, $facts:ident) $body:block)+) => {$(
-        #[inline(never)]
-        fn $name($subject: &Lanes, $victim: &mut Victim, $facts: &Facts) $body
-    )+};
-}
-
-/// The victim's seats.
-fn seated<T>(seat: &mut Option<T>) -> &mut T {
-    seat.as_mut().expect("the seat that the operation is of")
-}
 
 /// What is done with a record of a batch. Not inlined: the compiler would unroll the loop around it as often as there is room.
 #[inline(never)]
@@ -31,52 +20,8 @@ fn note(kinds: &mut [Option<u32>], count: &mut usize, kind: u32) {
     *count += 1;
 }
 
-/// One record, by `push`; it may be refused.
-macro_rules! pushes {
-    ($victim:ident, $facts:ident, |$producer:ident, $kind:ident, $bytes:ident| $push:expr) => {{
-        let records = records($facts, MINE);
-        let (number, (bytes, len)) = ($victim.number, &$victim.payload);
-        let ($producer, $kind, $bytes) = (seated(&mut $victim.producer), kind(MINE, number), &bytes[..*len]);
-        records.push(number);
-        match $push {
-            Ok(_) => records.pushed(number),
-            Err(_) => records.push(number - 1),
-        }
-    }};
-}
-
-/// One record, by `pop`; there may be none.
-macro_rules! pops {
-    ($victim:ident, $facts:ident, |$consumer:ident, $bytes:ident| $pop:expr) => {{
-        WHOSE.iter().for_each(|&whose| records($facts, whose).read_unseen());
-        let ($consumer, $bytes) = (seated(&mut $victim.consumer), &mut $victim.bytes);
-        if let Ok(kind) = $pop {
-            records($facts, u64::from(kind >> 16) % 3).committed(u64::from(kind & 0xffff));
-        }
-    }};
-}
-
 operations! {
-    try_push(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.try_push(kind, bytes)) }
-    push_blocking(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.push(kind, bytes)) }
-    push_timeout(_s, victim, facts) {
-        let timeout = victim.timeout.unwrap_or(Duration::MAX);
-        pushes!(victim, facts, |producer, kind, bytes| producer.push_timeout(kind, bytes, timeout))
-    }
-    reserve(_s, victim, facts) {
-        pushes!(victim, facts, |producer, kind, bytes| producer.reserve(kind, bytes.len()).and_then(|mut reservation| {
-            reservation.write(0, &bytes[..5]);
-            reservation.write(5, &bytes[5..]);
-            reservation.write(usize::MAX, &bytes[..1]);
-            reservation.commit()
-        }))
-    }
-    reserve_and_drop(_s, victim, _facts) {
-        let (bytes, len) = &victim.payload;
-        if let Ok(mut reservation) = seated(&mut victim.producer).reserve(1, *len) {
-            reservation.write(0, &bytes[..*len]);
-        }
-    }
+    of Lanes;
     push_batch(subject, victim, facts) {
         let records = records(facts, MINE);
         let first = victim.number;
@@ -97,20 +42,7 @@ operations! {
     }
     open_producer(subject, victim, _facts) { victim.producer = subject.ring.producer(&victim.me).map(Opened::into_inner).ok(); }
 
-    try_pop(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.try_pop(bytes)) }
-    pop_blocking(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop(bytes)) }
-    pop_timeout(_s, victim, facts) {
-        let timeout = victim.timeout.unwrap_or(Duration::MAX);
-        pops!(victim, facts, |consumer, bytes| consumer.pop_timeout(bytes, timeout))
-    }
-    peek(_s, victim, facts) {
-        pops!(victim, facts, |consumer, bytes| consumer.peek().map(|peek| {
-            let _ = peek.copy_to(bytes);
-            let kind = peek.kind();
-            peek.consume();
-            kind
-        }))
-    }
+    peek(_s, victim, facts) { popped(victim, facts, |consumer, bytes| consumed!(consumer, bytes)) }
     peek_and_drop(_s, victim, _facts) { let _ = seated(&mut victim.consumer).peek().map(|peek| peek.len()); }
     pop_batch(subject, victim, facts) {
         let of = WHOSE.map(|whose| records(facts, whose));

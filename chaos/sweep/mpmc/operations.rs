@@ -1,90 +1,26 @@
 //! The operations, and the states in which each is swept.
 
-use super::super::case::{Case, Handles};
+use super::super::case::{Case, Handles, operations};
+use super::super::records::{
+    committed, consumed, pop_blocking, pop_timeout, popped, push_blocking, push_timeout, read_unseen, records, reserve,
+    reserve_and_drop, try_pop, try_push,
+};
 use super::Damage::*;
 use super::Is::{self, *};
 use super::Meanwhile::{self, Done};
 use super::Other::{self, *};
-use super::{
-    EIGHT_GRANULES, INSIDE, LARGE_RING, LONG, MINE, Mpmc, OUTSIDE, Operation, RING, Role, SHORT, Victim, WHOSE, kind,
-    records,
-};
+use super::{EIGHT_GRANULES, INSIDE, LARGE_RING, LONG, MINE, Mpmc, OUTSIDE, Operation, RING, Role, SHORT, Victim};
 use ownerdead::harness::kill::Facts;
 use ownerdead::ring::mpmc::{Config, OnDeath, Order};
 use std::mem::forget;
 use std::time::Duration;
 
-/// Defines operations: functions of their own, so that their instructions are.
-macro_rules! operations {
-    ($($name:ident($subject:ident, $victim:ident, $facts:ident) $body:block)+) => {$(
-        #[inline(never)]
-        fn $name($subject: &Mpmc, $victim: &mut Victim, $facts: &Facts) $body
-    )+};
-}
-
-/// One record, by `push`; it may be refused.
-macro_rules! pushes {
-    ($victim:ident, $facts:ident, |$producer:ident, $kind:ident, $bytes:ident| $push:expr) => {{
-        let records = records($facts, MINE);
-        let (number, (bytes, len)) = ($victim.number, &$victim.payload);
-        let ($producer, $kind, $bytes) = (&mut $victim.producer, kind(MINE, number), &bytes[..*len]);
-        records.push(number);
-        match $push {
-            Ok(_) => records.pushed(number),
-            Err(_) => records.push(number - 1),
-        }
-    }};
-}
-
-/// One record, by `pop`; there may be none.
-macro_rules! pops {
-    ($victim:ident, $facts:ident, |$consumer:ident, $bytes:ident| $pop:expr) => {{
-        WHOSE.iter().for_each(|&whose| records($facts, whose).read_unseen());
-        let ($consumer, $bytes) = (&mut $victim.consumer, &mut $victim.bytes);
-        if let Ok(kind) = $pop {
-            records($facts, u64::from(kind >> 16) % 2).committed(u64::from(kind & 0xffff));
-        }
-    }};
-}
-
 operations! {
-    try_push(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.try_push(kind, bytes)) }
-    push_blocking(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.push(kind, bytes)) }
-    push_timeout(_s, victim, facts) {
-        let timeout = victim.timeout.unwrap_or(Duration::MAX);
-        pushes!(victim, facts, |producer, kind, bytes| producer.push_timeout(kind, bytes, timeout))
-    }
-    reserve(_s, victim, facts) {
-        pushes!(victim, facts, |producer, kind, bytes| producer.reserve(kind, bytes.len()).and_then(|mut reservation| {
-            reservation.write(0, &bytes[..5]);
-            reservation.write(5, &bytes[5..]);
-            reservation.write(usize::MAX, &bytes[..1]);
-            reservation.commit()
-        }))
-    }
-    reserve_and_drop(_s, victim, _facts) {
-        let (bytes, len) = &victim.payload;
-        if let Ok(mut reservation) = victim.producer.reserve(1, *len) {
-            reservation.write(0, &bytes[..*len]);
-        }
-    }
-    try_pop(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.try_pop(bytes)) }
-    pop_blocking(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop(bytes)) }
-    pop_timeout(_s, victim, facts) {
-        let timeout = victim.timeout.unwrap_or(Duration::MAX);
-        pops!(victim, facts, |consumer, bytes| consumer.pop_timeout(bytes, timeout))
-    }
-    peek(_s, victim, facts) {
-        pops!(victim, facts, |consumer, bytes| consumer.peek().map(|peek| {
-            let _ = peek.copy_to(bytes);
-            let kind = peek.kind();
-            peek.consume();
-            kind
-        }))
-    }
+    of Mpmc;
+    peek(_s, victim, facts) { popped(victim, facts, |consumer, bytes| consumed!(consumer, bytes)) }
     peek_and_drop(subject, victim, facts) {
         if subject.drops {
-            WHOSE.iter().for_each(|&whose| records(facts, whose).read_unseen());
+            read_unseen::<Victim>(facts);
         }
         let _ = victim.consumer.peek().map(|peek| peek.len());
     }
@@ -98,14 +34,14 @@ operations! {
     }
     give_up(_s, victim, _facts) { drop(victim.reservation.take()) }
     consume(subject, victim, facts) {
-        WHOSE.iter().for_each(|&whose| records(facts, whose).read_unseen());
+        read_unseen::<Victim>(facts);
         let kind = victim.peek.take().map(|peek| {
             let kind = peek.kind();
             peek.consume();
             kind
         });
         if let Some(kind) = kind.filter(|_| subject.handles == Handles::Own) {
-            records(facts, u64::from(kind >> 16) % 2).committed(u64::from(kind & 0xffff));
+            committed::<Victim>(facts, kind);
         }
     }
     give_back(_s, victim, _facts) { drop(victim.peek.take()) }

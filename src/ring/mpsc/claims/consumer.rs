@@ -71,34 +71,46 @@ impl Ring {
     /// What the word at a position says to `me`, its consumer or who watches for that.
     #[inline]
     pub(super) fn look(&self, me: &Attachment, position: u64) -> Result<Look, Corrupt> {
-        let mut behind_death = false;
-        loop {
-            // Acquire: the record; or who writes it, for `dead`.
-            let word = BlockWord(self.word(position).load(Acquire));
-            let lap = self.shape.lap(position);
-            return match word.says() {
-                Says::Free { .. } if word.free_ahead_of(lap) == 0 => Ok(Look::Free(word)),
-                Says::Writing { holder, blocks } if self.shape.fits(position, blocks) => {
-                    // Besides a seat this thread has no right, so it writes no record.
-                    let unknown = holder == me.id() && me.rights() <= 1;
-                    match self.table.dead(holder).filter(|_| !unknown) {
-                        None => Err(no_record(position, word)),
-                        Some(false) => Ok(Look::Writing(word, holder)),
-                        // Once more: it may have published before it died, and `dead` has acquired that.
-                        Some(true) if !behind_death => {
-                            behind_death = true;
-                            continue;
-                        }
-                        Some(true) => Ok(Look::Skip { blocks }),
-                    }
+        // Acquire: the record; or who writes it, for `dead`.
+        let word = BlockWord(self.word(position).load(Acquire));
+        match word.says() {
+            Says::Free { lap: of } if BlockWord::ahead(of, self.shape.lap(position)) == 0 => Ok(Look::Free(word)),
+            Says::Writing { holder, blocks } if self.shape.fits(position, blocks) => {
+                // Besides a seat this thread has no right, so it writes no record.
+                let unknown = holder == me.id() && me.rights() <= 1;
+                match self.table.dead(holder).filter(|_| !unknown) {
+                    None => Err(no_record(position, word)),
+                    Some(false) => Ok(Look::Writing(word, holder)),
+                    Some(true) => self.look_again(position, word, blocks),
                 }
-                Says::Done { blocks, lap: of, void }
-                    if BlockWord::is_lap(of, lap) && self.shape.fits(position, blocks) =>
-                {
-                    Ok(if void { Look::Skip { blocks } } else { Look::Full { blocks } })
-                }
-                _ => Err(no_record(position, word)),
-            };
+            }
+            says => self.done(position, word, says),
+        }
+    }
+
+    /// The writer is dead. It may have published before it died.
+    #[cold]
+    fn look_again(&self, position: u64, before: BlockWord, blocks: u64) -> Result<Look, Corrupt> {
+        // Relaxed: `dead` has acquired all that it did, this word's last change and the record among it.
+        let word = BlockWord(self.word(position).load(Relaxed));
+        // With WAITERS, both: the consumer and its bell may ask for a wake meanwhile.
+        if word.with_waiters() == before.with_waiters() {
+            Ok(Look::Skip { blocks })
+        } else {
+            self.done(position, word, word.says())
+        }
+    }
+
+    /// A record that can be read, or is to be skipped.
+    #[inline]
+    fn done(&self, position: u64, word: BlockWord, says: Says) -> Result<Look, Corrupt> {
+        match says {
+            Says::Done { blocks, lap, void }
+                if BlockWord::is_lap(lap, self.shape.lap(position)) && self.shape.fits(position, blocks) =>
+            {
+                Ok(if void { Look::Skip { blocks } } else { Look::Full { blocks } })
+            }
+            _ => Err(no_record(position, word)),
         }
     }
 }
@@ -110,11 +122,12 @@ impl Consumer {
         let head = ring.control.head.index.load(Relaxed) & !SLEEPER;
         let read = ring.control.head.read.load(Relaxed);
         let (block, capacity) = (ring.shape.block, ring.shape.capacity);
-        if !head.is_multiple_of(block) || head > FARTHEST {
+        // By invariant 2 of the shape a block is a power of two.
+        if head & (block - 1) != 0 || head > FARTHEST {
             let expected = format!("a multiple of {block}, at most {FARTHEST:#x}");
             return Err(Corrupt { field: "the read index", found: head, expected });
         }
-        if read < head || read - head > capacity || !read.is_multiple_of(block) {
+        if read < head || read - head > capacity || read & (block - 1) != 0 {
             let expected = format!("a multiple of {block}, at most {capacity:#x} after the read index {head:#x}");
             return Err(Corrupt { field: "the index up to which records were read", found: read, expected });
         }
@@ -368,10 +381,12 @@ impl Consumer {
         // Relaxed: for the next consumer, which acquires all that this one did. Before anything is freed, since where a record began is not
         // to be seen any more after that: the first Release below holds it back.
         ring.control.head.read.store(end, Relaxed);
-        for position in (self.head..end).step_by(shape.block as usize) {
+        let mut position = self.head;
+        while position < end {
             // Release: a producer that finds it free in a later lap than its own sees, when it looks again, that the tail has moved on. A
             // store: a record is nobody's any more, and only this thread sleeps on these words.
             ring.word(position).store(BlockWord::free(shape.lap(position) + 1).0, Release);
+            position += shape.block;
         }
         self.head = end;
         // Before the index, as those of other rings.

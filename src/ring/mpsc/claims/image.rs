@@ -179,7 +179,7 @@ impl Walk<'_> {
             }
             let lap = shape.lap(position);
             let blocks = match word.says() {
-                Says::Free { .. } if word.free_ahead_of(lap) == 0 => {
+                Says::Free { lap: of } if BlockWord::ahead(of, lap) == 0 => {
                     report.consumer.sleeps |= word.has_waiters();
                     return Some(position);
                 }

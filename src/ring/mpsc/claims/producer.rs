@@ -217,8 +217,8 @@ impl Producer {
             let lap = shape.lap(position);
             let end = |blocks| position + blocks * shape.block;
             match word.says() {
-                Says::Free { .. } if word.free_ahead_of(lap) > 0 => {}
-                Says::Free { .. } if word.free_ahead_of(lap) < 0 => return Err(not_free(position, word).into()),
+                Says::Free { lap: of } if BlockWord::ahead(of, lap) > 0 => {}
+                Says::Free { lap: of } if BlockWord::ahead(of, lap) < 0 => return Err(not_free(position, word).into()),
                 Says::Free { .. } if padding > 0 => {
                     if self.take(position, word, BlockWord::void(lap, padding)) {
                         ring.help(position, end(padding));

@@ -62,7 +62,7 @@ impl Shape {
 
     /// How many blocks there are.
     pub(super) fn blocks(&self) -> u64 {
-        self.capacity / self.block
+        self.capacity >> self.block.trailing_zeros()
     }
 
     /// Which block a position is in.
@@ -100,7 +100,8 @@ impl Shape {
     /// Blocks of a record whose payload has `len` bytes.
     #[inline]
     pub(super) fn blocks_of(&self, len: u64) -> u64 {
-        (self.extra() + len.next_multiple_of(GRANULE)).div_ceil(self.block)
+        // By invariant 2: a shift, no division.
+        (self.extra() + len.next_multiple_of(GRANULE) + self.block - 1) >> self.block.trailing_zeros()
     }
 
     /// The longest payload.

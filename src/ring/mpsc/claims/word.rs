@@ -80,7 +80,7 @@ impl BlockWord {
     }
 
     pub(crate) fn says(self) -> Says {
-        let claim = Claim(self.0);
+        let claim = Claim(self.0).without_waiters();
         let lap = claim.lap();
         match (claim.state(), claim.holder()) {
             (ClaimState::Free, _) => Says::Free { lap },
@@ -92,10 +92,11 @@ impl BlockWord {
         }
     }
 
-    /// How many laps a free word is ahead of `lap`; fewer than 0: behind.
+    /// How many laps `found`, by a free word, is ahead of `lap`; fewer than 0: behind. Of all that the bits allow, the nearest to 0.
     #[inline]
-    pub(crate) fn free_ahead_of(self, lap: u64) -> i64 {
-        Claim(self.0).ahead_of(lap)
+    pub(crate) fn ahead(found: u64, lap: u64) -> i64 {
+        const UNUSED: u32 = u64::BITS - Claim::WIDE;
+        (found.wrapping_sub(lap) << UNUSED) as i64 >> UNUSED
     }
 
     /// Whether that which is done, in `lap` by its word, is of the lap `of`.
@@ -122,7 +123,10 @@ mod tests {
     fn a_word_gives_back_what_it_was_made_of() {
         for lap in [0, 1, 131_071, 131_072, 1 << 31, 1 << 40] {
             assert_eq!(BlockWord::free(lap).says(), Says::Free { lap });
-            assert_eq!(BlockWord::free(lap).with_waiters().free_ahead_of(lap), 0);
+            assert_eq!(BlockWord::free(lap).with_waiters().says(), Says::Free { lap });
+            for ahead in -1..=1 {
+                assert_eq!(BlockWord::ahead(lap, lap.wrapping_sub(ahead as u64)), ahead);
+            }
             for blocks in [1, 2, MOST] {
                 let short = lap % BlockWord::LAPS;
                 let done = |void| Says::Done { blocks, lap: short, void };
