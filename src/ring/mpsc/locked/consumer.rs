@@ -1,0 +1,100 @@
+//! The consumer's side: that of an SPSC ring, but for what it waits for: any producer.
+
+use super::{PopError, PopTimeoutError, TryPopError};
+use crate::ring::spsc::{self, Peek, pop_refused};
+use crate::sync::time;
+use core::time::Duration;
+
+/// The consumer's seat. It stays with its thread; dropping it gives the seat up.
+///
+/// ```compile_fail
+/// fn sends<T: Send>() {}
+/// sends::<ownerdead::ring::mpsc::locked::Consumer>();
+/// ```
+#[derive(Debug)]
+pub struct Consumer {
+    pub(super) inner: spsc::Consumer,
+}
+
+impl Consumer {
+    /// Copies the next record into `payload` (what it held is replaced), commits it as read, and gives its kind.
+    ///
+    /// # Errors
+    /// [`TryPopError`], and the record, if there is one, stays.
+    #[inline]
+    pub fn try_pop(&mut self, payload: &mut Vec<u8>) -> Result<u32, TryPopError> {
+        self.inner.try_pop(payload)
+    }
+
+    /// The same, sleeping while there is none.
+    ///
+    /// # Errors
+    /// [`PopError`], and the record, if there is one, stays; never that the producer died, since any may come.
+    pub fn pop(&mut self, payload: &mut Vec<u8>) -> Result<u32, PopError> {
+        Ok(self.pop_until(payload, None)?)
+    }
+
+    /// The same for up to `timeout`.
+    ///
+    /// # Errors
+    /// [`PopTimeoutError`], and the record, if there is one, stays; never that the producer died, since any may come.
+    pub fn pop_timeout(&mut self, payload: &mut Vec<u8>, timeout: Duration) -> Result<u32, PopTimeoutError> {
+        match self.try_pop(payload) {
+            Ok(kind) => Ok(kind),
+            Err(TryPopError::Empty) => self.pop_until(payload, time::now().checked_add(timeout)),
+            Err(error) => Err(pop_refused(error)),
+        }
+    }
+
+    fn pop_until(&mut self, payload: &mut Vec<u8>, deadline: Option<Duration>) -> Result<u32, PopTimeoutError> {
+        let mut in_time = true;
+        loop {
+            match self.try_pop(payload) {
+                Ok(kind) => return Ok(kind),
+                Err(TryPopError::Empty) if in_time => in_time = self.until_some(deadline),
+                // Looked for once more: what came just in time counts.
+                Err(TryPopError::Empty) => return Err(PopTimeoutError::TimedOut),
+                Err(error) => return Err(pop_refused(error)),
+            }
+        }
+    }
+
+    /// Gives up to `max` records to `take`, in order, and commits them as read together: should this thread die before, all of
+    /// them are delivered again. Says how many.
+    ///
+    /// # Errors
+    /// [`TryPopError`] if there was not even one.
+    pub fn pop_batch(&mut self, max: usize, take: impl FnMut(u32, &[u8])) -> Result<usize, TryPopError> {
+        self.inner.pop_batch(max, take)
+    }
+
+    /// Looks at the next record without reading it off.
+    ///
+    /// # Errors
+    /// [`TryPopError`].
+    pub fn peek(&mut self) -> Result<Peek<'_>, TryPopError> {
+        self.inner.peek()
+    }
+
+    /// Commits all records that are there as read, without reading them; says how many bytes of the ring they took. In a ring
+    /// with wipe they are zeroed.
+    ///
+    /// # Errors
+    /// [`TryPopError`], but never that it is empty.
+    pub fn discard(&mut self) -> Result<u64, TryPopError> {
+        self.inner.discard()
+    }
+
+    /// Tells monitors that this side is alive though there is nothing to read.
+    pub fn beat(&mut self) {
+        self.inner.beat();
+    }
+
+    /// How often this seat was taken over from the dead.
+    pub fn generation(&self) -> u64 {
+        self.inner.generation()
+    }
+
+    /// Gives the seat up, as dropping does.
+    pub fn close(self) {}
+}
