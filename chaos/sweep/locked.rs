@@ -76,7 +76,7 @@ pub enum Damage {
     NoSlot,
     NoHolder,
     Mine,
-    /// The index that the other side moves: for a producer, which has pushed before, the tail.
+    /// The tail: for a producer before the head.
     WentBack,
     Odd,
     TooFar,
@@ -91,6 +91,8 @@ pub enum Damage {
     /// What the second record of a batch meets.
     Second,
     Seat,
+    /// In a ring that is full.
+    SeatOfFull,
 }
 
 /// What another one does.
@@ -257,7 +259,7 @@ impl Locked {
         match self.is {
             Is::Empty => {}
             Is::Padded if self.role == Role::Producer => {}
-            Is::Full | Is::ReadSince => while push(producer, facts).is_ok() {},
+            Is::Full | Is::ReadSince | Is::Damaged(Damage::SeatOfFull) => while push(producer, facts).is_ok() {},
             Is::Slept if self.role == Role::Producer => {
                 let slept = consumer.pop_timeout(&mut Vec::new(), SHORT);
                 assert_eq!(slept, Err(PopTimeoutError::TimedOut));
@@ -310,6 +312,7 @@ impl Locked {
                 Damage::NoSlot => *self.body(LOCK) = NO_SLOT,
                 Damage::NoHolder => *self.body(LOCK) = Right::SUSPECT.0,
                 Damage::Mine => *self.body(LOCK) = Right::held_by(me.id()).0,
+                Damage::WentBack if self.role == Role::Producer => *index = (*self.body(HEAD) & !1) - 8,
                 Damage::WentBack | Damage::HeadWentBack => *index -= 8,
                 Damage::Odd => *index += 4,
                 Damage::TooFar => *index = 1 << 63,
@@ -317,12 +320,14 @@ impl Locked {
                 Damage::TooLong => *first = (*first & !0xffff_ffff) | 200,
                 Damage::EndlessPadding => *first |= 0xffff_ffff,
                 Damage::Payload => *first.add(1) ^= 1,
+                // With it the head, which is read for the second.
+                Damage::Second if self.role == Role::Producer => *self.body(HEAD) += 4,
                 Damage::Second => {
                     let second = status.read_index + size(*first >> 32);
                     let second = self.body(RECORDS + second as usize % CAPACITY);
                     *second = (*second & !0xffff_ffff) | 200;
                 }
-                Damage::Seat => *self.body(SEAT) = NO_SLOT,
+                Damage::Seat | Damage::SeatOfFull => *self.body(SEAT) = NO_SLOT,
             }
         }
     }
@@ -338,10 +343,9 @@ impl Locked {
             let producer = producer.as_mut().expect("its own");
             (0..2).for_each(|_| push(producer, facts).expect(WANTED));
         }
-        // One that has pushed knows both indices.
+        // One that has found the ring full knows the read index.
         if let Is::Damaged(Damage::WentBack | Damage::HeadWentBack) = self.is {
-            while push(producer.as_mut().expect("its own"), facts).is_ok() && self.is != Is::Damaged(Damage::WentBack) {
-            }
+            while push(producer.as_mut().expect("its own"), facts).is_ok() {}
         }
         if let Is::Damaged(damage) = self.is {
             self.damage(damage, &me);

@@ -65,24 +65,25 @@ impl Producer {
     pub(in crate::ring) fn begin_turn(&mut self, last_one_died: bool) -> Result<(), Corrupt> {
         // Relaxed: who has the turn alone writes it, and what the last one did was acquired with the turn.
         let tail = self.ring.control.tail.index.load(Relaxed) & !SLEEPER;
-        if tail < self.tail {
-            return Err(went_back("the write index", tail, self.tail));
-        }
         check_index("the write index", tail)?;
         self.tail = tail;
-        if last_one_died && self.ring.geometry.wipe {
-            self.wipe_free()?;
+        if tail < self.head || last_one_died && self.ring.geometry.wipe {
+            self.begin_anew(last_one_died)?;
         }
         Ok(())
     }
 
-    /// Zeroes what a dead one had written: anywhere in the free space.
+    /// The same with a new look at the head, and the free space zeroed, anywhere in which the dead one may have written. (A tail before the
+    /// head is nothing that peers who follow the protocol leave: there is damage, or was when the head was read.)
     #[cold]
-    fn wipe_free(&mut self) -> Result<(), Corrupt> {
-        // Acquire, as in `room`. No older than what the dead one saw, which was acquired with its death.
+    fn begin_anew(&mut self, last_one_died: bool) -> Result<(), Corrupt> {
+        // Acquire, as in `room`. No older than what a dead one saw, which was acquired with its death.
         let head = self.ring.control.head.index.load(Acquire) & !SLEEPER;
         check_indices(&self.ring.geometry, self.tail, head)?;
-        self.ring.wipe(self.tail, head + self.ring.geometry.capacity);
+        self.head = head;
+        if last_one_died && self.ring.geometry.wipe {
+            self.ring.wipe(self.tail, head + self.ring.geometry.capacity);
+        }
         Ok(())
     }
 

@@ -39,19 +39,22 @@ impl Consumer {
     /// # Errors
     /// [`PopTimeoutError`], and the record, if there is one, stays; never that the producer died, since any may come.
     pub fn pop_timeout(&mut self, payload: &mut Vec<u8>, timeout: Duration) -> Result<u32, PopTimeoutError> {
-        match self.try_pop(payload) {
-            Ok(kind) => Ok(kind),
-            Err(TryPopError::Empty) => self.pop_until(payload, time::now().checked_add(timeout)),
-            Err(error) => Err(pop_refused(error)),
-        }
+        self.pop_until(payload, Some(timeout))
     }
 
-    fn pop_until(&mut self, payload: &mut Vec<u8>, deadline: Option<Duration>) -> Result<u32, PopTimeoutError> {
-        let mut in_time = true;
+    fn pop_until(&mut self, payload: &mut Vec<u8>, timeout: Option<Duration>) -> Result<u32, PopTimeoutError> {
+        let (mut deadline, mut waited, mut in_time) = (None, false, true);
         loop {
-            match self.try_pop(payload) {
+            match self.inner.try_pop(payload) {
                 Ok(kind) => return Ok(kind),
-                Err(TryPopError::Empty) if in_time => in_time = self.until_some(deadline),
+                Err(TryPopError::Empty) if in_time => {
+                    if !waited {
+                        // The clock is not looked at before there is something to wait for.
+                        deadline = timeout.and_then(|timeout| time::now().checked_add(timeout));
+                        waited = true;
+                    }
+                    in_time = self.until_some(deadline);
+                }
                 // Looked for once more: what came just in time counts.
                 Err(TryPopError::Empty) => return Err(PopTimeoutError::TimedOut),
                 Err(error) => return Err(pop_refused(error)),

@@ -167,7 +167,7 @@ impl Producer {
 
 /// Takes the lock, and goes on where the last one came to. Should the repair fail, the turn ends; should this thread die in it, the next one
 /// takes the lock from the dead as this one did, and repairs.
-#[inline]
+#[inline(never)]
 fn begin<'t>(
     inner: &mut spsc::Producer,
     control: &'t Control,

@@ -158,7 +158,8 @@ fn no_turn(right: Right) -> NoTurn {
 }
 
 impl Drop for Turn<'_> {
-    #[inline]
+    /// One copy for all ways out of all pushes.
+    #[inline(never)]
     fn drop(&mut self) {
         if thread::dying() || !self.me.is_current() {
             return;
