@@ -6,6 +6,7 @@ mod locked;
 
 use locked::{A, B, BARE, OTHER, Oracle, SECOND, add_producer, consumer, drain_last, producer, reserved, who};
 use ownerdead::harness::model::{Sweep, World};
+use ownerdead::owner::SeatState;
 use ownerdead::ring::mpsc::locked::{Config, PopTimeoutError, PushTimeoutError, Ring, TryPopError, TryPushError};
 use ownerdead::sync::time::now;
 use std::cell::Cell;
@@ -47,7 +48,7 @@ fn what_is_committed_arrives_whole_and_in_order_and_nobody_waits_for_the_dead() 
 }
 
 /// `a` has committed a record, and has the turn. `b` and `q` wait for theirs; each has pushed before, or not.
-fn everybody_wants_the_turn(world: &mut World, config: &Config, names: &[&'static str]) {
+fn a_has_the_turn(world: &mut World, config: &Config, names: &[&'static str]) -> (Ring, Rc<Oracle>) {
     let ring = Ring::private(config, names.len() + 3);
     let oracle = Rc::new(Oracle::default());
     // First, so that they are asleep when it commits or dies.
@@ -68,6 +69,11 @@ fn everybody_wants_the_turn(world: &mut World, config: &Config, names: &[&'stati
             o2.ended(kind);
         },
     );
+    (ring, oracle)
+}
+
+fn everybody_wants_the_turn(world: &mut World, config: &Config, names: &[&'static str]) {
+    let (ring, oracle) = a_has_the_turn(world, config, names);
     drain_last(world, &ring, &oracle);
 }
 
@@ -96,6 +102,22 @@ fn who_wipes_after_a_dead_one_and_dies_too_has_hidden_nothing() {
     sweep.run(|world| everybody_wants_the_turn(world, &BARE.wipe(true), &["b", "d"]));
 }
 
+/// `c` reads meanwhile: what it has read is `b`'s to zero when the read index says so.
+#[test]
+fn who_wipes_after_a_dead_one_touches_nothing_that_is_being_read() {
+    Sweep::new("locked_wipe_and_read").victims(&["a"]).preemptions(1, 1).runs(1_000).run(|world| {
+        let (ring, oracle) = a_has_the_turn(world, &BARE.wipe(true), &["b"]);
+        world.process_after(
+            "c",
+            move || consumer(&ring),
+            move |mut consumer| {
+                while oracle.look(&mut consumer).is_some() {}
+                consumer
+            },
+        );
+    });
+}
+
 /// The slot of a dead one is taken again by the next one that has the turn: it must not be judged by what the slot was before.
 #[test]
 fn who_has_the_turn_in_its_own_former_lifes_slot_is_alive() {
@@ -111,7 +133,19 @@ fn who_has_the_turn_in_its_own_former_lifes_slot_is_alive() {
                 o.push(A, &mut producer, 1).expect("an empty ring");
                 producer
             });
-        add_producer(world, &ring, &oracle, (B, "b"), &[1]);
+        let (open, o) = (ring.clone(), Rc::clone(&oracle));
+        world.process_after(
+            "b",
+            move || (producer(&open), open),
+            move |(mut producer, ring)| {
+                // The second life does not die.
+                if let SeatState::Dead(holder) = ring.status().turn {
+                    assert_eq!(holder.incarnation, 1);
+                }
+                o.push(B, &mut producer, 1).expect("an empty ring");
+                producer
+            },
+        );
         drain_last(world, &ring, &oracle);
     });
 }

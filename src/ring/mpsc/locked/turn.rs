@@ -4,7 +4,7 @@
 //! since what the dead one had not published is not there.
 
 use super::Corrupt;
-use crate::owner::{Attachment, Right, SeatState, Table, finish_waiting, sleep_on_holder};
+use crate::owner::{Attachment, Holder, Right, SeatState, Table, finish_waiting, sleep_on_holder};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::futex::{ALL, Wait, Word, wake};
@@ -88,7 +88,7 @@ impl Lock {
                     Some(true) => true,
                     Some(false) => {
                         let Patience::Until(deadline) = patience else { return Err(NoTurn::Busy) };
-                        seen = self.sleep(me, seen, deadline, slept)?;
+                        seen = self.sleep(me, (seen, holder), deadline, slept)?;
                         continue;
                     }
                 }
@@ -106,17 +106,17 @@ impl Lock {
         }
     }
 
-    /// Sleeps while `seen`, which names somebody, has it and lives; the word after that.
+    /// Sleeps while the word is `seen` and names `holder`, who lives; the word after that.
     fn sleep(
         &self,
         me: &Attachment,
-        seen: Right,
+        (seen, holder): (Right, Holder),
         deadline: Option<Duration>,
         slept: &mut bool,
     ) -> Result<Right, NoTurn> {
-        let lives = |right: Right| right.holder().is_some_and(|holder| me.table().dead(holder) == Some(false));
+        let lives = |holder| me.table().dead(holder) == Some(false);
         // Relaxed: what it has seen is looked at again below.
-        me.spin(deadline, || self.right.load(Relaxed) == seen.0 && lives(seen));
+        me.spin(deadline, || self.right.load(Relaxed) == seen.0 && lives(holder));
         let waiting = seen.with_waiters();
         // Relaxed on success: it only asks for a wake, and the sleep compares the word again under the kernel's lock.
         if seen != waiting
@@ -124,13 +124,12 @@ impl Lock {
         {
             return Ok(Right(now));
         }
-        let Some(holder) = seen.holder() else { return Ok(waiting) };
         *slept = true;
         let words = [Wait { word: Word::Low(&self.right), expected: waiting.low() }];
         let timed_out = sleep_on_holder(me, holder, &words, deadline).is_err();
         let now = Right(self.right.load(Acquire));
         // Whoever timed out takes it still if it can be had: the lock of a dead one is never a time-out.
-        if timed_out && lives(now) { Err(NoTurn::Busy) } else { Ok(now) }
+        if timed_out && now.holder().is_some_and(lives) { Err(NoTurn::Busy) } else { Ok(now) }
     }
 
     /// Whose it is.
