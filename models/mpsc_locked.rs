@@ -44,7 +44,7 @@ fn both_push(world: &mut World) {
 
 #[test]
 fn what_is_committed_arrives_whole_and_in_order_and_nobody_waits_for_the_dead() {
-    Sweep::new("locked_both_push").victims(&["a"]).preemptions(2, 1).runs(4_000).run(both_push);
+    Sweep::new("locked_both_push").victims(&["a", "c"]).preemptions(2, 1).runs(4_000).run(both_push);
 }
 
 /// `a` has committed a record, and has the turn. `b` and `q` wait for theirs; each has pushed before, or not.
