@@ -30,6 +30,7 @@ pub use crate::ring::broadcast::image::{BroadcastReport, ReaderReport};
 pub use crate::ring::mpmc::image::{ClaimCounts, ClaimReport, MpmcReport};
 pub use crate::ring::mpsc::claims::image::{ClaimsReport, WriterReport};
 pub use crate::ring::mpsc::lanes::image::{LaneReport, LanesReport};
+pub use crate::ring::mpsc::locked::image::{LockedReport, TurnReport};
 pub use crate::ring::spsc::image::{
     ChecksumState, RecordReport, RecordsReport, RingReport, SeatReport, SeatReportState,
 };
@@ -56,6 +57,8 @@ pub struct Report {
     pub lanes: Option<LanesReport>,
     /// The MPSC ring of claims, if it is one.
     pub claims: Option<ClaimsReport>,
+    /// The MPSC ring whose producers take turns, if it is one.
+    pub locked: Option<LockedReport>,
     /// The mutex, if it is one.
     pub mutex: Option<MutexReport>,
     /// The cells, if it is a sequence lock, a snapshot or a board.
@@ -102,7 +105,7 @@ pub fn inspect(
     let mut look = Look::new(image);
     let (header, layout) = header(&mut look);
     let (mut table, mut ring, mut lanes, mut mutex) = (None, None, None, None);
-    let (mut cells, mut claims) = (None, None);
+    let (mut cells, mut claims, mut locked) = (None, None, None);
     let (mut broadcast, mut mpmc) = (None, None);
     let (mut rwlock, mut semaphore) = (None, None);
     let (mut condvars, mut once, mut barrier) = (Vec::new(), None, None);
@@ -112,6 +115,7 @@ pub fn inspect(
             Kind::SPSC => ring = crate::ring::spsc::image::ring(&mut look, &layout, &mut records),
             Kind::MPSC_LANES => lanes = crate::ring::mpsc::lanes::image::ring(&mut look, &layout, &mut records),
             Kind::MPSC_CLAIMS => claims = crate::ring::mpsc::claims::image::ring(&mut look, &layout, &mut records),
+            Kind::MPSC_LOCKED => locked = crate::ring::mpsc::locked::image::ring(&mut look, &layout, &mut records),
             Kind::MUTEX | Kind::FUTEX_MUTEX => {
                 mutex = crate::lock::image::mutex(&mut look, &layout);
                 if layout.kind() == Kind::MUTEX {
@@ -137,6 +141,7 @@ pub fn inspect(
         ring,
         lanes,
         claims,
+        locked,
         mutex,
         condvars,
         once,

@@ -121,7 +121,7 @@ fn the_fields_of_the_json_are_those_that_the_page_describes() {
         ),
         (
             &all,
-            "name path valid file length header participants ring lanes claims broadcast mpmc mutex condvars rwlock semaphore once barrier \
+            "name path valid file length header participants ring lanes claims locked broadcast mpmc mutex condvars rwlock semaphore once barrier \
              cells problems notes listed_records hex",
         ),
     ] {

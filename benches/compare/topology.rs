@@ -45,6 +45,7 @@ impl Lines {
         self.add("ownerdead spsc", size, false, spsc);
         self.add("ownerdead mpsc, lanes", size, false, lanes);
         self.add("ownerdead broadcast, lossless", size, false, broadcast);
+        self.add("ownerdead mpsc, locked", size, false, locked);
     }
 
     /// Queues with as many of both as one likes.
@@ -67,6 +68,10 @@ fn spsc() -> spsc::Ring {
 
 fn lanes() -> mpsc::lanes::Ring {
     mpsc::lanes::Ring::memfd(&options(), &mpsc::lanes::Config::new(2, CAPACITY).checksum(false)).expect("a ring")
+}
+
+fn locked() -> mpsc::locked::Ring {
+    mpsc::locked::Ring::memfd(&options(), &mpsc::locked::Config::new(CAPACITY).checksum(false)).expect("a ring")
 }
 
 fn mpmc(size: usize) -> mpmc::Ring {

@@ -1,5 +1,5 @@
-//! Four producers and a consumer at an MPSC ring, of lanes or of claims, killed and stopped every few milliseconds, and replaced when they
-//! die.
+//! Four producers and a consumer at an MPSC ring, of lanes, of claims or with a lock, killed and stopped every few milliseconds, and
+//! replaced when they die.
 //!
 //! Each life of a producer is a *stream* of records, numbered from 1. What its process says of it (the record that it is about to push, and
 //! the last one whose push has returned) is in memory that is not under test, and so is what the consumers have read of it.
@@ -11,7 +11,7 @@ use crate::stamps::{Phase, Stamps, Word, shared};
 use nix::sys::signal::{Signal, kill};
 use ownerdead::harness::oracle::Records;
 use ownerdead::owner::SeatState;
-use ownerdead::ring::mpsc::{claims, lanes};
+use ownerdead::ring::mpsc::{claims, lanes, locked};
 use ownerdead::ring::{Commit, Consume, PopError, Produce, PushError, SeatStatus, Topology, TryPopError};
 use ownerdead::segment::Segment;
 use ownerdead::sync::time::now;
@@ -91,35 +91,42 @@ impl Many for lanes::Ring {
     }
 }
 
-impl Many for claims::Ring {
-    fn segment(&self) -> &Segment {
-        self.segment()
-    }
-    fn consumers(&self) -> SeatStatus {
-        self.status().consumer
-    }
-    /// It has no seat to take over.
-    fn generation(_: &claims::Producer) -> u64 {
-        0
-    }
-    fn consumer_generation(consumer: &claims::Consumer) -> u64 {
-        consumer.generation()
-    }
-    fn wait_consumer(producer: &claims::Producer) -> bool {
-        producer.wait_consumer(None).is_ok()
-    }
-    /// Nobody is told that none lives.
-    fn wait_producer(_: &claims::Consumer) -> bool {
-        false
-    }
-    fn look(
-        consumer: &mut claims::Consumer,
-        bytes: &mut Vec<u8>,
-        judge: impl FnOnce(u32, bool, &[u8]) -> Record,
-    ) -> Result<Record, TryPopError> {
-        look!(consumer, bytes, judge)
-    }
+/// Rings whose producers hold no seat.
+macro_rules! without_seats {
+    ($($ring:ident)+) => {$(
+        impl Many for $ring::Ring {
+            fn segment(&self) -> &Segment {
+                self.segment()
+            }
+            fn consumers(&self) -> SeatStatus {
+                self.status().consumer
+            }
+            /// It has no seat to take over.
+            fn generation(_: &$ring::Producer) -> u64 {
+                0
+            }
+            fn consumer_generation(consumer: &$ring::Consumer) -> u64 {
+                consumer.generation()
+            }
+            fn wait_consumer(producer: &$ring::Producer) -> bool {
+                producer.wait_consumer(None).is_ok()
+            }
+            /// Nobody is told that none lives.
+            fn wait_producer(_: &$ring::Consumer) -> bool {
+                false
+            }
+            fn look(
+                consumer: &mut $ring::Consumer,
+                bytes: &mut Vec<u8>,
+                judge: impl FnOnce(u32, bool, &[u8]) -> Record,
+            ) -> Result<Record, TryPopError> {
+                look!(consumer, bytes, judge)
+            }
+        }
+    )+};
 }
+
+without_seats!(claims locked);
 
 pub fn run(stage: &mut Stage) {
     let config = lanes::Config::new(PRODUCERS, 2048).wipe(stage.rng.random());
@@ -130,6 +137,15 @@ pub fn claims(stage: &mut Stage) {
     let block = [16, 64, 256][stage.rng.random_range(0..3usize)];
     let config = claims::Config::new(4096).block(block);
     go(stage, claims::Ring::memfd(&many_slots(), &config).expect("a ring"));
+}
+
+pub fn locked(stage: &mut Stage) {
+    let config = locked::Config::new(4096).wipe(stage.rng.random());
+    let ring = locked::Ring::memfd(&many_slots(), &config).expect("a ring");
+    go(stage, ring.clone());
+    // Thousands are killed, and a push is in its turn for most of its time.
+    let (takeovers, cases) = (ring.status().takeovers, stage.cases);
+    stage.expect(cases < 100 || takeovers > 0, || format!("of {cases} rounds none has left the lock with a dead one"));
 }
 
 fn go<R: Many>(stage: &mut Stage, ring: R) {

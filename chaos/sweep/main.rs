@@ -30,6 +30,8 @@ mod futex;
 #[cfg(not(model))]
 mod lanes;
 #[cfg(not(model))]
+mod locked;
+#[cfg(not(model))]
 mod mpmc;
 #[cfg(not(model))]
 mod mutex;
@@ -73,6 +75,7 @@ fn main() -> std::process::ExitCode {
     condvar::cases(&mut cases);
     once::cases(&mut cases);
     barrier::cases(&mut cases);
+    locked::cases(&mut cases);
     if let Some(name) = std::env::var_os(stage::NAME) {
         return stage::run(&name.to_string_lossy(), &cases);
     }

@@ -42,6 +42,9 @@ impl Kind {
     /// A [`mpsc::claims::Ring`](crate::ring::mpsc::claims::Ring).
     pub const MPSC_CLAIMS: Self = Self(14);
 
+    /// A [`mpsc::locked::Ring`](crate::ring::mpsc::locked::Ring).
+    pub const MPSC_LOCKED: Self = Self(13);
+
     /// An [`mpmc::Ring`](crate::ring::mpmc::Ring).
     pub const MPMC: Self = Self(15);
 
@@ -51,7 +54,7 @@ impl Kind {
     pub const BARRIER: Self = Self(8);
 
     /// All that this version knows.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::MUTEX,
         Self::SPSC,
         Self::FUTEX_MUTEX,
@@ -66,6 +69,7 @@ impl Kind {
         Self::MPSC_CLAIMS,
         Self::ONCE,
         Self::BARRIER,
+        Self::MPSC_LOCKED,
     ];
 
     /// What it is called, if this version knows it.
@@ -85,6 +89,7 @@ impl Kind {
             Self::MPSC_CLAIMS => Some("MPSC ring, claims"),
             Self::ONCE => Some("once"),
             Self::BARRIER => Some("barrier"),
+            Self::MPSC_LOCKED => Some("MPSC ring, locked"),
             Self(_) => None,
         }
     }

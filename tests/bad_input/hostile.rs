@@ -135,51 +135,70 @@ fn no_operation_of_an_mpmc_ring_panics_faults_or_hangs_under_a_peer_that_writes_
     });
 }
 
-#[test]
-#[serial(dev_shm)]
-fn no_operation_of_a_ring_of_claims_panics_faults_or_hangs_under_a_peer_that_writes_anything() {
-    use ownerdead::ring::mpsc::claims;
-    in_a_process("hostile", || {
-        let ring = claims::Ring::memfd(&Options::new().slots(2), &claims::Config::new(512)).unwrap();
-        let me = ring.attach().unwrap();
-        let mut producer = ring.producer(&me).unwrap().into_inner();
-        let image = Image::of(ring.segment());
-        let whole = image.bytes();
-        let (mut done, mut refused) = (0u32, 0u32);
-        // The control words, the words of the blocks, and the first records.
-        for words in [4096 / 8 + 8, (8192 + 512) / 8] {
-            under_fire(ring.segment(), words, || {
-                let mut bytes = Vec::new();
-                let mut round = 0;
-                while round < ROUNDS / 3 || done == 0 || refused == 0 {
-                    round += 1;
-                    let mut count = |well: bool| *(if well { &mut done } else { &mut refused }) += 1;
-                    for len in 0..4 {
-                        count(producer.try_push(round, &[1; 300][..len * 90]).is_ok());
-                        count(producer.push_timeout(round, b"", Duration::ZERO).is_ok());
-                        count(producer.reserve(round, len).and_then(|room| room.commit()).is_ok());
-                    }
-                    let Ok(opened) = ring.consumer(&me) else { continue };
-                    let mut consumer = opened.into_inner();
-                    for _ in 0..4 {
-                        count(consumer.try_pop(&mut bytes).is_ok());
-                        assert!(bytes.len() <= 256);
-                        count(consumer.pop_timeout(&mut bytes, Duration::from_micros(1)).is_ok());
-                        count(consumer.pop_batch(4, |_, bytes| assert!(bytes.len() <= 256)).is_ok());
-                        count(consumer.peek().map(|peek| peek.consume()).is_ok());
-                    }
-                    let _ = format!("{:?}", ring.status());
+/// A test of a ring with many producers that hold no seat: so many of its first words are written.
+macro_rules! no_seats {
+    ($name:ident, $ring:ident, $config:expr, $words:expr) => {
+        #[test]
+        #[serial(dev_shm)]
+        fn $name() {
+            use ownerdead::ring::mpsc::$ring;
+            in_a_process("hostile", || {
+                let ring = $ring::Ring::memfd(&Options::new().slots(2), &$config).unwrap();
+                let me = ring.attach().unwrap();
+                let mut producer = ring.producer(&me).unwrap().into_inner();
+                let image = Image::of(ring.segment());
+                let whole = image.bytes();
+                let (mut done, mut refused) = (0u32, 0u32);
+                for words in $words {
+                    under_fire(ring.segment(), words, || {
+                        let mut bytes = Vec::new();
+                        let mut round = 0;
+                        while round < ROUNDS / 3 || done == 0 || refused == 0 {
+                            round += 1;
+                            let mut count = |well: bool| *(if well { &mut done } else { &mut refused }) += 1;
+                            for len in 0..4 {
+                                count(producer.try_push(round, &[1; 300][..len * 90]).is_ok());
+                                count(producer.push_timeout(round, b"", Duration::ZERO).is_ok());
+                                count(producer.reserve(round, len).and_then(|room| room.commit()).is_ok());
+                            }
+                            let Ok(opened) = ring.consumer(&me) else { continue };
+                            let mut consumer = opened.into_inner();
+                            for _ in 0..4 {
+                                count(consumer.try_pop(&mut bytes).is_ok());
+                                assert!(bytes.len() <= 256);
+                                count(consumer.pop_timeout(&mut bytes, Duration::from_micros(1)).is_ok());
+                                count(consumer.pop_batch(4, |_, bytes| assert!(bytes.len() <= 256)).is_ok());
+                                count(consumer.peek().map(|peek| peek.consume()).is_ok());
+                            }
+                            let _ = format!("{:?}", ring.status());
+                        }
+                    });
                 }
+                assert_eq!(me.rights(), 0);
+                image.restore(&whole, body(2));
+                producer.try_push(7, b"a record").unwrap();
+                let mut consumer = ring.consumer(&me).unwrap().into_inner();
+                assert_eq!(consumer.try_pop(&mut Vec::new()), Ok(7));
+                String::new()
             });
         }
-        assert_eq!(me.rights(), 0);
-        image.restore(&whole, body(2));
-        producer.try_push(7, b"a record").unwrap();
-        let mut consumer = ring.consumer(&me).unwrap().into_inner();
-        assert_eq!(consumer.try_pop(&mut Vec::new()), Ok(7));
-        String::new()
-    });
+    };
 }
+
+// The control words, the words of the blocks, and the first records.
+no_seats!(
+    no_operation_of_a_ring_of_claims_panics_faults_or_hangs_under_a_peer_that_writes_anything,
+    claims,
+    claims::Config::new(512),
+    [4096 / 8 + 8, (8192 + 512) / 8]
+);
+// The control words, and the records.
+no_seats!(
+    no_operation_of_a_ring_with_a_lock_panics_faults_or_hangs_under_a_peer_that_writes_anything,
+    locked,
+    locked::Config::new(512).wipe(true),
+    [2048 / 8, (4096 + 512) / 8]
+);
 
 #[test]
 #[serial(dev_shm)]

@@ -16,6 +16,7 @@ mod hostile;
 mod image;
 mod kernel;
 mod lock;
+mod locked;
 mod locks;
 mod mpmc;
 mod names;
@@ -44,6 +45,7 @@ fn sections() -> Vec<Section> {
         locks::section(),
         mpmc::section(),
         claims::section(),
+        locked::section(),
         waits::section(),
     ]
 }

@@ -173,6 +173,7 @@ fn a_bell_of_any_ring_rings_for_a_record_and_for_room() {
     rings_at(&ring());
     rings_at(&mpsc::lanes::Ring::memfd(&Options::new(), &mpsc::lanes::Config::new(2, 256)).unwrap());
     rings_at(&mpsc::claims::Ring::memfd(&Options::new(), &mpsc::claims::Config::new(4096)).unwrap());
+    rings_at(&mpsc::locked::Ring::memfd(&Options::new(), &mpsc::locked::Config::new(256)).unwrap());
     rings_at(&mpmc::Ring::memfd(&Options::new(), &mpmc::Config::new(8, 16)).unwrap());
     let lossless = broadcast::Config::lossless(4096, 2);
     rings_at(&broadcast::Ring::memfd(&Options::new(), &lossless).unwrap());
@@ -221,6 +222,9 @@ fn a_bell_of_any_ring_tells_of_the_death_that_its_side_waits_for_and_hears_the_n
     // There is something to be done: what the dead one wrote is to be skipped.
     let claims = mpsc::claims::Ring::memfd(&Options::new(), &mpsc::claims::Config::new(4096)).unwrap();
     assert_eq!(rings_for_a_death(&claims, 10_000), Some(Rang::Ready));
+    // There is nothing to be read, or to be skipped.
+    let locked = mpsc::locked::Ring::memfd(&Options::new(), &mpsc::locked::Config::new(256)).unwrap();
+    assert_eq!(rings_for_a_death(&locked, 20), None);
     // The bell's thread has skipped it.
     let mpmc = mpmc::Ring::memfd(&Options::new(), &mpmc::Config::new(8, 16)).unwrap();
     assert_eq!(rings_for_a_death(&mpmc, 20), None);

@@ -6,7 +6,7 @@ use ownerdead::lock::{
     NotifyError, OnceCell, OnceError, ResetError, RobustMutex, TryLockError, WaitError,
 };
 use ownerdead::ring::broadcast;
-use ownerdead::ring::mpsc::{claims, lanes};
+use ownerdead::ring::mpsc::{claims, lanes, locked};
 use ownerdead::ring::spsc::{
     Config, Consumer, PopError, PopTimeoutError, Producer, PushError, PushTimeoutError, Ring, TryPopError,
     TryPushError, WaitPeerError,
@@ -298,4 +298,49 @@ fn a_forked_child_has_no_seat_at_a_barrier_and_waits_at_no_condition_variable() 
     })
     .succeeds();
     assert_eq!(*guard.take().unwrap(), 1);
+}
+
+#[test]
+fn who_forks_in_its_turn_at_a_ring_has_no_turn_in_the_child() {
+    let ring = locked::Ring::memfd(&Options::new(), &locked::Config::new(4096).wipe(true)).unwrap();
+    let me = ring.attach().unwrap();
+    let mut producer = ring.producer(&me).unwrap().into_inner();
+    let mut child = -1;
+    let records = (1u32..=3).map(|kind| {
+        if kind == 3 {
+            // SAFETY: the child calls nothing but what is tested here, and ends.
+            child = unsafe { libc::fork() };
+        }
+        (kind, &b"of a batch"[..])
+    });
+    // In the child the third is refused, and what was written is not its to publish.
+    let pushed = producer.push_batch(records);
+    if child == 0 {
+        let code = i32::from(pushed != Err(TryPushError::Forked));
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = -1;
+    // SAFETY: `status` is valid for the call; it is our child.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!((status, pushed), (0, Ok(3)));
+    let once = ring.status().write_index;
+    let mut reservation = Some(producer.reserve(4, 3).unwrap());
+    reservation.as_mut().unwrap().write(0, b"own");
+    for commits in [true, false] {
+        spawn(|| match reservation.take() {
+            Some(reservation) if commits => assert_eq!(reservation.commit(), Err(TryPushError::Forked)),
+            reservation => drop(reservation),
+        })
+        .succeeds();
+    }
+    assert_eq!(ring.status().write_index, once);
+    reservation.unwrap().commit().unwrap();
+    spawn(|| assert_eq!(producer.try_push(5, b""), Err(TryPushError::Forked))).succeeds();
+    let mut consumer = ring.consumer(&me).unwrap().into_inner();
+    let mut bytes = Vec::new();
+    for kind in 1..=4 {
+        assert_eq!((consumer.try_pop(&mut bytes), bytes.is_empty()), (Ok(kind), false));
+    }
+    assert_eq!(bytes, b"own");
 }

@@ -3,7 +3,7 @@
 use ownerdead::inspect::{Thread, inspect};
 use ownerdead::ring::{
     Commit, Consume, PopTimeoutError, Produce, PushTimeoutError, Topology, TryPopError, TryPushError, broadcast, mpmc,
-    mpsc::claims, mpsc::lanes, spsc,
+    mpsc::claims, mpsc::lanes, mpsc::locked, spsc,
 };
 use ownerdead::segment::{Options, Segment};
 use std::os::fd::AsFd;
@@ -182,4 +182,37 @@ fn a_lossy_broadcast_ring_never_holds_its_writer_up() {
     }
     assert_eq!(consumer.try_pop(&mut payload), Err(TryPopError::Empty));
     assert!(problems(ring.segment(), None).is_empty());
+}
+
+#[test]
+fn a_ring_whose_producers_take_turns_does_all_that_a_ring_does() {
+    for config in [locked::Config::new(512), locked::Config::new(256).checksum(false).wipe(true)] {
+        let ring = locked::Ring::memfd(&Options::new(), &config).unwrap();
+        does_all(&ring);
+        let me = ring.attach().unwrap();
+        let mut producer = ring.producer(&me).unwrap().into_inner();
+        let mut consumer = ring.consumer(&me).unwrap().into_inner();
+        producer.push(1, b"seen by inspect").unwrap();
+        let peek = consumer.peek().unwrap();
+        let reservation = producer.reserve(3, 5).unwrap();
+        assert!(problems(ring.segment(), None).is_empty());
+        let first = 4096 + (ring.status().read_index % ring.status().capacity) as usize;
+        // Capacity and flags; the lock: of a slot that is not there, of nobody; seat and gates; both indices; the first record's length.
+        for (offset, word) in [
+            (0, 100),
+            (8, 1 << 40),
+            (128, 1 << 32 | 1 << 29 | 77),
+            (128, 1 << 29 | 0xffe),
+            (256, 5),
+            (384, 1),
+            (512, 1),
+            (1024 + 128, 4),
+            (1024 + 256, 1 << 63),
+            (first, 1 << 20),
+        ] {
+            assert!(!problems(ring.segment(), Some((offset, word))).is_empty(), "{word:#x} at {offset}");
+        }
+        drop((peek, reservation));
+        assert!(problems(ring.segment(), None).is_empty());
+    }
 }

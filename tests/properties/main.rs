@@ -5,6 +5,7 @@ mod broadcast;
 mod cell;
 mod claims;
 mod lanes;
+mod locked;
 mod locks;
 mod mpmc;
 mod mutex;
@@ -136,6 +137,42 @@ proptest! {
         operations in prop::collection::vec(claims_operation(), 1..80),
     ) {
         let mut pair = claims::Pair::new(block, checksum);
+        for operation in &operations {
+            pair.step(operation);
+        }
+        pair.finish();
+    }
+}
+
+fn locked_operation() -> impl Strategy<Value = locked::Operation> {
+    use locked::Operation::*;
+    let (side, len) = (0usize..2, 0usize..130);
+    prop_oneof![
+        6 => (side.clone(), len.clone()).prop_map(|(side, len)| Push { side, len }),
+        2 => (side.clone(), 0usize..50, 0usize..5).prop_map(|(side, len, count)| PushBatch { side, len, count }),
+        1 => (side.clone(), 0usize..50, 0usize..3).prop_map(|(side, len, count)| PanicInBatch { side, len, count }),
+        2 => (side, len, any::<bool>()).prop_map(|(side, len, commit)| Reserve { side, len, commit }),
+        1 => Just(PushBesideReservation),
+        6 => Just(Pop),
+        1 => (0usize..5).prop_map(PopBatch),
+        2 => any::<bool>().prop_map(|consume| Peek { consume }),
+        1 => Just(Discard),
+        1 => Just(ReopenConsumer),
+        1 => (0usize..130).prop_map(DieWriting),
+        1 => (0usize..3).prop_map(DieReading),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_ring_whose_producers_take_turns_is_a_queue_where_one_is_at_work_at_a_time(
+        checksum: bool,
+        wipe: bool,
+        operations in prop::collection::vec(locked_operation(), 1..80),
+    ) {
+        let mut pair = locked::Pair::new(checksum, wipe);
         for operation in &operations {
             pair.step(operation);
         }

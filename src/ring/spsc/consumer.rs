@@ -23,7 +23,7 @@ use core::time::Duration;
 /// ```
 #[derive(Debug)]
 pub struct Consumer {
-    reader: Reader,
+    pub(in crate::ring) reader: Reader,
     /// Room for the records of a batch, kept from one to the next. Its content means nothing.
     scratch: Vec<u8>,
 }

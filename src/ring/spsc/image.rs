@@ -132,7 +132,7 @@ pub enum ChecksumState {
 pub(crate) fn ring(look: &mut Look<'_>, layout: &Layout, each: &mut dyn FnMut(&RecordReport)) -> Option<RingReport> {
     let body = layout.body_offset();
     let [capacity, flags] = look.words(body + offset_of!(Control, config) as u64)?;
-    let geometry = geometry(look, layout, capacity, flags);
+    let geometry = geometry(look, layout, RECORDS, capacity, flags);
     let gate = look.word(body + offset_of!(Control, gate) as u64)?;
     if gate != 0 {
         look.problem("ring.gate", Word(gate), "0, always");
@@ -209,13 +209,20 @@ pub(in crate::ring) fn lane(
     Some(Lane { write_index: tail, read_index, used, producer, consumer_beat, consumer_sleeps, records })
 }
 
-fn geometry(look: &mut Look<'_>, layout: &Layout, capacity: u64, flags: u64) -> Option<Geometry> {
+/// What a ring looks like whose records begin at `records` in the body, and fill the rest of it; if that makes sense.
+pub(in crate::ring) fn geometry(
+    look: &mut Look<'_>,
+    layout: &Layout,
+    records: usize,
+    capacity: u64,
+    flags: u64,
+) -> Option<Geometry> {
     let unknown = flags & !(CHECKSUM | WIPE) != 0;
     if unknown {
         look.problem("ring.flags", format!("{flags:#x}"), format!("some of {:#x}", CHECKSUM | WIPE));
     }
     let geometry = Geometry::new(capacity, flags & CHECKSUM != 0, flags & WIPE != 0);
-    let in_body = layout.body_len().checked_sub(RECORDS as u64);
+    let in_body = layout.body_len().checked_sub(records as u64);
     if geometry.is_none() {
         let (least, most) = (Geometry::SMALLEST, Geometry::LARGEST);
         look.problem("ring.capacity", capacity, format!("a power of two between {least} and {most}"));

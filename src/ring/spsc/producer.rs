@@ -3,7 +3,9 @@
 use super::wait::{Stop, until_moved, until_taken};
 #[cfg(not(model))]
 use super::wait::{side, watch_move, watch_taken};
-use super::{Corrupt, PushError, PushTimeoutError, Ring, Role, TryPushError, WaitPeerError, check_indices};
+use super::{
+    Corrupt, PushError, PushTimeoutError, Ring, Role, TryPushError, WaitPeerError, check_index, check_indices,
+};
 use crate::owner::Attachment;
 #[cfg(not(model))]
 use crate::ring::bell::{Bell, BellError, BellUseError};
@@ -28,6 +30,9 @@ pub struct Producer {
     pub(in crate::ring) tail: u64,
     /// The consumer's index as last read. Invariant 2: `head <= tail <= head + capacity`.
     head: u64,
+    /// False of one of many that take turns at the write index, and have no seat. Invariant 1 holds in its turn, and of invariant 2
+    /// the first half: what others wrote since may have had newer room.
+    has_seat: bool,
 }
 
 /// Room for a record, from where it will start.
@@ -48,7 +53,39 @@ impl Producer {
             // What the last producer had written when it died.
             ring.wipe(tail, head + ring.geometry.capacity);
         }
-        Ok(Self { ring, me, tail, head })
+        Ok(Self { ring, me, tail, head, has_seat: true })
+    }
+
+    /// One of many that take turns.
+    pub(in crate::ring) fn without_seat(ring: Ring, me: Attachment) -> Self {
+        Self { ring, me, tail: 0, head: 0, has_seat: false }
+    }
+
+    /// Its turn begins, where the last one's ended; if that one died in it, with what it had written.
+    #[inline]
+    pub(in crate::ring) fn begin_turn(&mut self, last_one_died: bool) -> Result<(), Corrupt> {
+        // Relaxed: who has the turn alone writes it, and what the last one did was acquired with the turn.
+        let tail = self.ring.control.tail.index.load(Relaxed) & !SLEEPER;
+        check_index("the write index", tail)?;
+        self.tail = tail;
+        if tail < self.head || last_one_died && self.ring.geometry.wipe {
+            self.begin_anew(last_one_died)?;
+        }
+        Ok(())
+    }
+
+    /// The same with a new look at the head, and the free space zeroed, anywhere in which the dead one may have written. (A tail before the
+    /// head is nothing that peers who follow the protocol leave: there is damage, or was when the head was read.)
+    #[cold]
+    fn begin_anew(&mut self, last_one_died: bool) -> Result<(), Corrupt> {
+        // Acquire, as in `room`. No older than what a dead one saw, which was acquired with its death.
+        let head = self.ring.control.head.index.load(Acquire) & !SLEEPER;
+        check_indices(&self.ring.geometry, self.tail, head)?;
+        self.head = head;
+        if last_one_died && self.ring.geometry.wipe {
+            self.ring.wipe(self.tail, head + self.ring.geometry.capacity);
+        }
+        Ok(())
     }
 
     /// Appends a record, if there is room. `kind` is the caller's.
@@ -229,7 +266,7 @@ impl Producer {
 
     /// Writes a record after `end`, unpublished; where it ends.
     #[inline]
-    fn write(&mut self, end: u64, kind: u32, payload: &[u8]) -> Result<u64, TryPushError> {
+    pub(in crate::ring) fn write(&mut self, end: u64, kind: u32, payload: &[u8]) -> Result<u64, TryPushError> {
         let room = self.room(end, payload.len())?;
         Ok(self.fill(&room, kind, [], payload))
     }
@@ -289,7 +326,7 @@ pub(super) fn went_back(field: &'static str, found: u64, before: u64) -> Corrupt
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        if thread::dying() || !self.me.is_current() {
+        if !self.has_seat || thread::dying() || !self.me.is_current() {
             return;
         }
         self.ring.seat(Role::Producer).give_up(&self.me, self.ring.gate(Role::Producer));

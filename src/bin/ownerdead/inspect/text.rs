@@ -5,9 +5,9 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use indicatif::HumanBytes;
 use ownerdead::inspect::{
     BarrierReport, BroadcastReport, CellReport, ChecksumState, ClaimReport, ClaimsReport, CondvarReport, EntryReport,
-    HeaderReport, HolderReport, LanesReport, LockState, MpmcReport, MutexReport, OnceReport, OnceReportState,
-    ParticipantsReport, RecordReport, RecordsReport, Report, RingReport, RwLockReport, SeatReport, SeatReportState,
-    SemaphoreReport, SlotReport, Thread, ValueState, WriterState,
+    HeaderReport, HolderReport, LanesReport, LockState, LockedReport, MpmcReport, MutexReport, OnceReport,
+    OnceReportState, ParticipantsReport, RecordReport, RecordsReport, Report, RingReport, RwLockReport, SeatReport,
+    SeatReportState, SemaphoreReport, SlotReport, Thread, ValueState, WriterState,
 };
 use ownerdead::owner::SlotState;
 use std::io::{self, Write};
@@ -41,6 +41,9 @@ pub fn print(output: &Output) -> io::Result<()> {
     }
     if let Some(ring) = &report.claims {
         self::claims(&mut facts, ring);
+    }
+    if let Some(ring) = &report.locked {
+        self::locked(&mut facts, ring);
     }
     if let Some(mutex) = &report.mutex {
         self::mutex(&mut facts, mutex);
@@ -76,8 +79,9 @@ pub fn print(output: &Output) -> io::Result<()> {
         let of_lanes = report.lanes.iter().flat_map(|ring| &ring.lanes).filter_map(|lane| lane.records);
         let of_mpmc = report.mpmc.as_ref().and_then(|ring| ring.records);
         let of_claims = report.claims.as_ref().and_then(|ring| ring.records);
+        let of_locked = report.locked.as_ref().and_then(|ring| ring.records);
         let of_ring = report.ring.as_ref().and_then(|ring| ring.records);
-        let found = of_ring.into_iter().chain(of_lanes).chain(of_mpmc).chain(of_claims);
+        let found = of_ring.into_iter().chain(of_lanes).chain(of_mpmc).chain(of_claims).chain(of_locked);
         let all: u64 = found.map(|all| all.count + all.padding).sum();
         let left = all.saturating_sub(listed.len() as u64);
         if left > 0 {
@@ -203,6 +207,26 @@ fn claims(facts: &mut Table, ring: &ClaimsReport) {
         facts.add_row([&format!("  at {}", writer.position), &says]);
     }
     facts.add_row(["records", &counts(ring.records)]);
+}
+
+fn locked(facts: &mut Table, ring: &LockedReport) {
+    let with = |on, what: &'static str| if on { what } else { "no" };
+    let (checksums, wiping) = (with(ring.checksum, "with"), with(ring.wipe, "with"));
+    facts.add_row(["ring", &format!("{}, {checksums} checksums, {wiping} wiping", bytes(ring.capacity))]);
+    facts.add_row(["indices", &indices(ring.write_index, ring.read_index, ring.used, ring.capacity)]);
+    let turn = &ring.turn;
+    let whose = match (turn.state, &turn.holder) {
+        (SeatReportState::Vacant, _) => "nobody's".to_owned(),
+        (SeatReportState::Alive, Some(holder)) => format!("{} has it", self::holder(holder)),
+        (SeatReportState::Dead, Some(holder)) => format!("{} had it; the next one goes on", self::holder(holder)),
+        _ => format!("DAMAGED: {}", turn.word),
+    };
+    let waiters = if turn.waiters { ", others may sleep until it ends" } else { "" };
+    let room = if ring.producers_sleep { "; a producer may sleep until there is room" } else { "" };
+    let counts = format!("{} taken from the dead, heartbeat {}", turn.takeovers, turn.heartbeat);
+    facts.add_row(["turn", &format!("{whose}{waiters}{room}; {counts}")]);
+    facts.add_row(["consumer", &seat(&ring.consumer, "a producer writes")]);
+    facts.add_row(["records", &self::counts(ring.records)]);
 }
 
 fn indices(written: u64, read: u64, used: Option<u64>, capacity: u64) -> String {

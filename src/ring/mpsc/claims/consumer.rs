@@ -269,8 +269,8 @@ impl Consumer {
         Bell::new(&self.me, side(&self.ring, false))
     }
 
-    /// Arms a bell of this ring: it rings once there is more than this side has seen, at once if there is already. Never for a death: any producer may
-    /// come. To be called after this side was told that the ring is empty.
+    /// Arms a bell of this ring: it rings once there is more than this side has seen, at once if there is already; also for what a dead
+    /// one left to be skipped. Never because there are no producers: any may come. To be called after this side was told that the ring is empty.
     ///
     /// # Errors
     /// [`BellUseError`].
