@@ -75,7 +75,8 @@ impl Memory {
     /// How many ways of changing the memory there are.
     pub const WAYS: u8 = 8;
 
-    /// Changes the memory in a way, less than [`Self::WAYS`].
+    /// Changes the memory in a way, less than [`Self::WAYS`]: a word that means something to any value, to one that means something, by a bit,
+    /// or by a little; all words that mean the same to one value; words anywhere; all is put back; a life word.
     pub fn change(&self, way: u8, input: &mut Input<'_>) {
         let word = |input: &mut Input<'_>| &self.body[self.telling[input.below(self.telling.len().min(256))]];
         match way {

@@ -1,8 +1,8 @@
 //! Any bytes as a structure's memory: what all structures have in common.
 //!
 //! A structure is made once, in memory; before each input its memory is put back. The input is a byte that chooses the structure, then
-//! operations of one byte, some followed by arguments: 0 to 7 (of the low five bits) change the memory ([`Memory::change`]), the rest are
-//! the structure's own, and may use the other three bits.
+//! operations of one byte, some followed by arguments: 0 to 7 (of the low five bits) change the memory ([`Memory::change`]), 8 looks at it from
+//! outside, 9 opens the structure anew, and the rest are the structure's own, and may use the other three bits.
 //!
 //! Each call returns, with a value or an error that says what was found; when all is put back, an honest use of the structure works.
 
@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 
 /// Operations of one input. Each returns, so it is the fuzzer's time alone.
 const MOST: usize = 200;
-/// Own operations of a structure that are the same for all.
+/// The first of a structure's own operations: before it come a look from outside, and opening it anew.
 const OWN: u8 = Memory::WAYS + 2;
 
 /// A structure whose memory is changed.
