@@ -55,6 +55,23 @@ fi
 # Seconds for a chaos scenario without the bug, and with it: it stops when it has found something.
 calm=3 wild=60
 
+# The fuzzers' tools, without which a check of theirs is not run.
+fuzzers=
+if cargo +nightly --version >/dev/null 2>&1 && cargo fuzz --version >/dev/null 2>&1; then fuzzers=1; fi
+
+# fuzz SECONDS TARGET: as `check`, from the seeds alone.
+fuzz() {
+    local found=$target/found/$2 code=0
+    rm -rf "$found"
+    mkdir -p "$found"
+    (cd "$tree" && cargo +nightly fuzz build --target-dir "$CARGO_TARGET_DIR" "$2") >"$log" 2>&1 || return 2
+    (cd "$tree" && timeout --kill-after=10 "$limit" cargo +nightly fuzz run --target-dir "$CARGO_TARGET_DIR" "$2" "$found" \
+        "fuzz/corpus/$2" -- "-max_total_time=$1" -timeout=10) >"$log" 2>&1 || code=$?
+    ((code != 124 && code != 137)) || return 124
+    ((code == 0)) || return 1
+    grep -q '^Done [1-9]' "$log" || return 3
+}
+
 # check SECONDS LAYER TARGET [FILTER]: 0 if it passes, 1 if it fails, 2 if it does not build, 3 if it ran no test, 124 out of time.
 check() {
     local seconds=$1 layer=$2 test=$3 code=0
@@ -71,6 +88,10 @@ check() {
     fi
     [[ $test == lib ]] && command=(cargo test --lib)
     export CARGO_TARGET_DIR=$target/$layer
+    if [[ $layer == fuzz ]]; then
+        fuzz "$seconds" "$test" || code=$?
+        return "$code"
+    fi
     (cd "$tree" && "${command[@]}" --no-run) >"$log" 2>&1 || return 2
     (cd "$tree" && timeout --kill-after=10 "$limit" "${command[@]}" -- ${3:+"$3"}) >"$log" 2>&1 || code=$?
     ((code != 124 && code != 137)) || return 124
@@ -100,7 +121,7 @@ trap 'undo; exit 130' INT TERM
 trap undo EXIT
 
 declare -A control
-failed=0 caught=0
+failed=0 caught=0 missing=0
 printf '%3s  %-66s %-8s %-17s %7s  %s\n' bug name layer target time verdict
 # bug PATCH LAYER TARGET [FILTER]
 bug() {
@@ -108,6 +129,12 @@ bug() {
     start=$(date +%s.%N)
     took() { awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }'; }
     time=
+    if [[ $layer == fuzz && -z $fuzzers ]]; then
+        printf '%3s  %-66s %-8s %-17s %7s  %s\n' "$(head_of Bug "$patch")" "$(head_of Name "$patch")" "$layer" "$test" '' \
+            'not run: it needs a nightly toolchain and cargo-fuzz'
+        missing=$((missing + 1))
+        return
+    fi
     key="$layer $test $filter"
     if [[ -z ${control[$key]:-} ]]; then
         code=0
@@ -149,4 +176,5 @@ for patch in "${patches[@]}"; do
     done
 done
 if ((failed)); then echo "bugs: FAILED: $failed of $((failed + caught)) not caught"; exit 1; fi
-echo "bugs: passed: all $caught caught (times with building)"
+((missing)) && also=", $missing checks not run" || also=
+echo "bugs: passed: all $caught caught$also (times with building)"

@@ -54,7 +54,8 @@ report() {
 }
 
 text() {
-    local everywhere=(src models chaos tests fuzz/fuzz_targets fuzz/schedule/fuzz_targets fuzz/schedule/src examples benches)
+    local everywhere=(src models chaos tests fuzz/fuzz_targets fuzz/src fuzz/examples fuzz/schedule/fuzz_targets fuzz/schedule/src
+        examples benches)
     rule 'atomics outside src/sync' \
         '\b(core|std)::(\{[^;]*)?sync::(\{([^;]*[{,\s])?)?atomic\b' "${everywhere[@]}"
     rule 'UnsafeCell outside src/sync' '\bUnsafeCell\b' "${everywhere[@]}"
@@ -97,7 +98,7 @@ self_test() {
     rm -rf "$copy/tree"
     mkdir -p "$copy/tree"
     for place in Cargo.toml Cargo.lock build.rs rustfmt.toml clippy.toml src models chaos tests fuzz/fuzz_targets \
-        fuzz/schedule/fuzz_targets fuzz/schedule/src examples benches ci; do
+        fuzz/src fuzz/examples fuzz/schedule/fuzz_targets fuzz/schedule/src examples benches ci; do
         [[ -e $place ]] && cp -r --parents "$place" "$copy/tree"
     done
     cd "$copy/tree"
@@ -167,6 +168,7 @@ case ${1:-} in
     text
     run 'cargo fmt' cargo fmt --all --check
     run 'clippy' cargo clippy -q --all-targets --features cli -- -D warnings
+    run 'cargo fmt in fuzz' cargo fmt --check --manifest-path fuzz/Cargo.toml
     for package in chaos/c chaos/foreign; do
         run "cargo fmt in $package" cargo fmt --check --manifest-path "$package/Cargo.toml"
         run "clippy in $package" env CARGO_TARGET_DIR="$target/${package#chaos/}" \

@@ -26,21 +26,41 @@ fn main() -> std::io::Result<()> {
         write("tail", &[&[3][..], &change(body + 16, 1 << 20)].concat())?;
         write("seat", &[&[3][..], &change(body + 48, 0x1_2000_0001)].concat())?;
     }
-    // Open both seats, push and pop in every way.
-    let pairs: Vec<u8> = (10..16).flat_map(|operation| [operation, 5, operation, 90]).collect();
-    write("ring_parser", "pairs", &[&[3, 5][..], &pairs].concat())?;
-    write("ring_parser", "close_and_open", &[3, 10, 4, 7, 4, 10, 9, 5, 10, 2, 8, 6, 11, 1])?;
-    // A length, an index, a seat.
-    let poke = |operation: u8, word: u8, value: u64| [&[operation, word][..], &value.to_le_bytes()].concat();
-    write("ring_parser", "length", &[&poke(1, 0, 0xffff)[..], &[5, 10, 12]].concat())?;
-    write("ring_parser", "padding", &[&poke(1, 0, 0xffff_ffff)[..], &[5, 10, 12]].concat())?;
-    write("ring_parser", "tail", &[&poke(0, 16, 1 << 30)[..], &[5, 10, 3, 10, 1]].concat())?;
-    write("ring_parser", "seat", &[&poke(0, 48, 0x1_2000_0001)[..], &[3, 10, 1, 5, 10, 14, 0]].concat())?;
-    // All operations, on each kind of ring; a ring that fills up and wraps.
-    let all: Vec<u8> = (0..16).chain(0x80..0x90).flat_map(|operation| [operation, 40]).collect();
-    for kind in 0..4 {
-        write("ring_sequence", &format!("all_{kind}"), &[&[kind][..], &all].concat())?;
+    // Every structure of each parser: its operations, undisturbed; and with each word in turn, then all words that mean the same, changed
+    // to something that means something in one place or another.
+    // For rings and cells a length, an offset; for locks a mark of sleepers alone.
+    for (target, structures, words, groups, values) in [
+        ("rings_parser", 10, 48, 24, [(0, 100), (1, 31)]),
+        ("cells_parser", 3, 48, 8, [(0, 100), (1, 31)]),
+        ("locks_parser", 8, 12, 8, [(0x80, 0), (13, 0x11)]),
+    ] {
+        for structure in 0..structures {
+            let operations = (8..32).flat_map(|operation| [operation, 40]);
+            let calm: Vec<u8> = operations.clone().chain(operations.rev()).collect();
+            write(target, &format!("calm_{structure}"), &[&[structure][..], &calm].concat())?;
+            // A side's handles; on memory that is whole, a change; an operation of each side.
+            let changes = |way, count, kind, number| {
+                let change = move |which| [6, way, which, kind, number, 19, 15, 20];
+                [structure, 10, 11].into_iter().chain((0..count).flat_map(change)).collect::<Vec<u8>>()
+            };
+            for (kind, number) in values {
+                write(target, &format!("words_{structure}_{kind}"), &changes(1, words, kind, number))?;
+            }
+            for (kind, number) in [(1, 31), (13, 0x43)] {
+                write(target, &format!("groups_{structure}_{kind}"), &changes(4, groups, kind, number))?;
+            }
+        }
+    }
+    // All operations of each structure, in two configurations; a ring that fills up and wraps.
+    let all: Vec<u8> = (0..16).chain(0x90..0xa0).flat_map(|operation| [operation, 40]).collect();
+    for structure in 0..12 {
+        for how in [0, 0xcf] {
+            write("sequences", &format!("all_{structure}_{how}"), &[&[structure, how][..], &all].concat())?;
+        }
     }
     let laps: Vec<u8> = (0..40).flat_map(|round| [0, 50 + round, 0, round, 7, 11]).collect();
-    write("ring_sequence", "laps", &[&[3][..], &laps].concat())
+    for ring in 0..5 {
+        write("sequences", &format!("laps_{ring}"), &[&[ring, 3][..], &laps].concat())?;
+    }
+    Ok(())
 }

@@ -1,4 +1,11 @@
-//! What the fuzz targets share: files in memory whose bytes the fuzzer chooses.
+//! What the fuzz targets share: files in memory whose bytes the fuzzer chooses, and structures whose memory it changes.
+
+pub mod cells;
+pub mod input;
+pub mod locks;
+pub mod memory;
+pub mod parser;
+pub mod rings;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};

@@ -62,7 +62,13 @@ impl Geometry {
 
     /// The longest payload: with it a record and the padding before it fit in an empty ring, wherever the indices stand.
     pub(crate) fn longest(&self) -> u64 {
-        self.capacity / 2 - self.record(0)
+        self.largest_record() - self.record(0)
+    }
+
+    /// Bytes of the longest record, all in.
+    #[inline]
+    pub(crate) fn largest_record(&self) -> u64 {
+        self.capacity / 2
     }
 
     /// Bytes of padding that a record of `size` needs before it.
@@ -153,6 +159,7 @@ mod tests {
         for checksum in [false, true] {
             let geometry = Geometry::new(256, checksum, false).unwrap();
             let size = geometry.record(geometry.longest());
+            assert_eq!(size, geometry.largest_record());
             for position in (0..512).step_by(8) {
                 assert!(geometry.padding(position, size) + size <= 256, "at {position}");
             }

@@ -4,7 +4,7 @@ use crate::image::{Image, body};
 use crate::process::{Gate, spawn};
 use crate::ring::use_it;
 use crate::row::in_a_process;
-use ownerdead::lock::{LockTimeoutError, RobustMutex};
+use ownerdead::lock::{Condvar, LockTimeoutError, RobustMutex, RwLock};
 use ownerdead::ring::spsc::{Config, Ring};
 use ownerdead::segment::{Options, Segment};
 use rand::rngs::SmallRng;
@@ -229,6 +229,49 @@ fn no_operation_of_a_mutex_panics_faults_or_hangs_under_a_peer_that_writes_anyth
         assert_eq!((one.rights(), two.rights()), (0, 0));
         image.restore(&whole, body(2));
         assert_eq!(*mutex.lock(&one).unwrap(), 7);
+        String::new()
+    });
+}
+
+#[test]
+#[serial(dev_shm)]
+fn a_free_reader_writer_lock_whose_word_says_that_somebody_sleeps_lets_readers_and_writers_in() {
+    in_a_process("hostile", || {
+        let lock = RwLock::memfd(&Options::new().slots(2), 7u64).unwrap();
+        let me = lock.attach().unwrap();
+        let image = Image::of(lock.segment());
+        for ways in 0..4 {
+            // WAITERS, beside nobody: none that follows the protocol leaves it so.
+            image.poke(body(2), 1 << 31);
+            assert_eq!(
+                match ways {
+                    0 => *lock.try_read(&me).unwrap(),
+                    1 => *lock.read_timeout(&me, Duration::ZERO).unwrap(),
+                    2 => *lock.read(&me).unwrap(),
+                    _ => *lock.try_write(&me).unwrap(),
+                },
+                7
+            );
+        }
+        assert_eq!((me.rights(), image.peek(body(2))), (0, 0));
+        String::new()
+    });
+}
+
+#[test]
+#[serial(dev_shm)]
+fn a_condition_variable_that_was_notified_as_often_as_it_can_count_counts_from_0() {
+    in_a_process("hostile", || {
+        let mutex = RobustMutex::memfd(&Options::new().slots(2), 7u64).unwrap();
+        let me = mutex.attach().unwrap();
+        let image = Image::of(mutex.segment());
+        let [condvar, ..] = mutex.condvars();
+        for notify in [Condvar::notify_one, Condvar::notify_all] {
+            // All flags, and 2^29 - 1 notifications.
+            image.poke(body(2) + 192, u64::from(u32::MAX));
+            notify(&condvar, &me).unwrap();
+            assert!(condvar.notifications() < 2, "{}", condvar.notifications());
+        }
         String::new()
     });
 }

@@ -182,6 +182,7 @@ pub fn section() -> Section {
             }),
             row("a record that is longer than what was written", |_| changed(true, 1, &[(RECORDS, 17)], POPS)),
             row("a record that is longer than the ring", |_| changed(true, FULL, &[(RECORDS, 0x7fff_ffff)], POPS)),
+            row("a record that is longer than the ring takes", |_| changed(true, FULL, &[(RECORDS, 600)], POPS)),
             row("a padding record that passes the write index", |_| {
                 changed(true, 1, &[(RECORDS, u32::MAX.into())], POPS)
             }),

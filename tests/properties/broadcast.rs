@@ -1,12 +1,12 @@
 //! The broadcast ring in step with a plain history of records: what each reader gets, what it loses, and when the writer waits.
 
+use crate::death::dies;
 use ownerdead::owner::Attachment;
 use ownerdead::ring::broadcast::{Config, Consumer, Producer, Ring, TryPopError, TryPushError};
 use ownerdead::segment::Options;
-use proptest::prelude::*;
 
 const CAPACITY: u64 = 256;
-const PLACES: usize = 3;
+pub const PLACES: usize = 3;
 
 /// What can be done to a ring; readers by their place here.
 #[derive(Clone, Debug)]
@@ -29,21 +29,6 @@ pub enum Operation {
     DieAs {
         writer: bool,
     },
-}
-
-pub fn operation() -> impl Strategy<Value = Operation> {
-    let len = 0usize..140;
-    prop_oneof![
-        6 => len.clone().prop_map(Operation::Push),
-        2 => (len, any::<bool>()).prop_map(|(len, commit)| Operation::Reserve { len, commit }),
-        6 => (0..PLACES).prop_map(Operation::Pop),
-        2 => (0..PLACES, any::<bool>()).prop_map(|(reader, finish)| Operation::View { reader, finish }),
-        1 => (0..PLACES).prop_map(Operation::Discard),
-        2 => (0..PLACES).prop_map(Operation::Join),
-        1 => (0..PLACES).prop_map(Operation::Leave),
-        1 => Just(Operation::Reopen),
-        1 => any::<bool>().prop_map(|writer| Operation::DieAs { writer }),
-    ]
 }
 
 /// The plain history: every record, and where it starts.
@@ -231,18 +216,17 @@ impl Crowd {
         if writer {
             self.writer = None;
         }
-        let ring = self.ring.clone();
-        std::thread::spawn(move || {
+        let ring = &self.ring;
+        dies(|| {
             let me = ring.attach().unwrap();
-            // The thread ends, and has closed nothing.
             if writer {
                 std::mem::forget(ring.producer(&me).unwrap().into_inner());
             } else if let Ok(reader) = ring.consumer(&me) {
                 std::mem::forget(reader.into_inner());
             }
-        })
-        .join()
-        .unwrap();
+            std::mem::forget(me);
+            0
+        });
         if writer {
             let opened = self.ring.producer(&self.me).unwrap();
             assert!(opened.owner_died());
@@ -251,22 +235,9 @@ impl Crowd {
             self.writer = Some(self.ring.producer(&self.me).unwrap().into_inner());
         }
     }
-}
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn each_reader_gets_the_history_but_for_what_it_is_told_of_as_lost(
-        lossless: bool,
-        checksum: bool,
-        entries in prop::sample::select(vec![2, 4, 8, 32]),
-        operations in prop::collection::vec(operation(), 1..100),
-    ) {
-        let mut crowd = Crowd::new(lossless, checksum, entries);
-        for operation in &operations {
-            crowd.step(operation);
-        }
-        (0..PLACES).for_each(|reader| (0..=entries).for_each(|_| crowd.step(&Operation::Pop(reader))));
+    /// Reads what is left, and one more.
+    pub fn finish(&mut self) {
+        (0..PLACES).for_each(|reader| (0..=self.entries).for_each(|_| self.step(&Operation::Pop(reader))));
     }
 }

@@ -1,5 +1,6 @@
 //! The MPSC ring of claims in step with a plain queue that says where each record lies.
 
+use crate::death::dies;
 use ownerdead::owner::Attachment;
 use ownerdead::ring::mpsc::claims::{Config, Consumer, Producer, Ring, TryPopError, TryPushError};
 use ownerdead::segment::Options;
@@ -27,9 +28,9 @@ pub enum Operation {
         consume: bool,
     },
     ReopenConsumer,
-    /// A thread dies with so many records of one byte reserved.
+    /// A process dies with so many records of one byte reserved.
     DieWriting(usize),
-    /// A thread dies that has read so many, and looks at one more.
+    /// A process dies that has read so many, and looks at one more.
     DieReading(usize),
 }
 
@@ -180,14 +181,13 @@ impl Pair {
     }
 
     fn die_writing(&mut self, count: usize) {
-        let ring = self.ring.clone();
-        let claimed = std::thread::spawn(move || {
+        let ring = &self.ring;
+        let claimed = dies(|| {
             let me = ring.attach().unwrap();
             let mut producer = ring.producer(&me).unwrap().into_inner();
             let claimed = (0..count).filter(|_| producer.reserve(0, 1).map(core::mem::forget).is_ok()).count();
-            // The thread leaves nothing: it ends with what it has.
             core::mem::forget((me, producer));
-            claimed
+            claimed as u8
         });
         let mut expected = 0;
         for _ in 0..count {
@@ -196,13 +196,15 @@ impl Pair {
                 expected += 1;
             }
         }
-        assert_eq!(claimed.join().unwrap(), expected);
+        assert_eq!(claimed, expected);
     }
 
     fn die_reading(&mut self, count: usize) {
         self.consumer = None;
-        let ring = self.ring.clone();
-        let read = std::thread::spawn(move || {
+        let due: Vec<_> = (0..count).map_while(|_| self.read()).collect();
+        let looked = self.look().is_some();
+        let ring = &self.ring;
+        dies(|| {
             let me = ring.attach().unwrap();
             let mut consumer = ring.consumer(&me).unwrap().into_inner();
             let mut bytes = Vec::new();
@@ -212,13 +214,10 @@ impl Pair {
             {
                 read.push((kind, bytes.clone()));
             }
-            let looked = consumer.peek().is_ok();
+            assert_eq!((read, consumer.peek().is_ok()), (due, looked));
             core::mem::forget((me, consumer));
-            (read, looked)
+            0
         });
-        let due: Vec<_> = (0..count).map_while(|_| self.read()).collect();
-        let looked = self.look().is_some();
-        assert_eq!(read.join().unwrap(), (due, looked));
         let opened = self.ring.consumer(&self.me).unwrap();
         assert!(opened.owner_died());
         self.consumer = Some(opened.into_inner());

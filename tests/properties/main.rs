@@ -1,9 +1,12 @@
 //! Sequences of operations on the real structures, in step with plain models: a queue, and state machines.
+//!
+//! Here the sequences are made by chance. The bodies, in the other files, are also those of the fuzz target `sequences`.
 #![cfg(not(model))]
 
 mod broadcast;
 mod cell;
 mod claims;
+mod death;
 mod lanes;
 mod locked;
 mod locks;
@@ -12,6 +15,7 @@ mod mutex;
 mod ring;
 mod waits;
 
+use ownerdead::sync::Waiting;
 use proptest::prelude::*;
 use ring::{Config, Operation, Pair};
 
@@ -177,5 +181,152 @@ proptest! {
             pair.step(operation);
         }
         pair.finish();
+    }
+}
+
+fn broadcast_operation() -> impl Strategy<Value = broadcast::Operation> {
+    use broadcast::{Operation::*, PLACES};
+    let len = 0usize..140;
+    prop_oneof![
+        6 => len.clone().prop_map(Push),
+        2 => (len, any::<bool>()).prop_map(|(len, commit)| Reserve { len, commit }),
+        6 => (0..PLACES).prop_map(Pop),
+        2 => (0..PLACES, any::<bool>()).prop_map(|(reader, finish)| View { reader, finish }),
+        1 => (0..PLACES).prop_map(Discard),
+        2 => (0..PLACES).prop_map(Join),
+        1 => (0..PLACES).prop_map(Leave),
+        1 => Just(Reopen),
+        1 => any::<bool>().prop_map(|writer| DieAs { writer }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_reader_gets_the_history_but_for_what_it_is_told_of_as_lost(
+        lossless: bool,
+        checksum: bool,
+        entries in prop::sample::select(vec![2, 4, 8, 32]),
+        operations in prop::collection::vec(broadcast_operation(), 1..100),
+    ) {
+        let mut crowd = broadcast::Crowd::new(lossless, checksum, entries);
+        for operation in &operations {
+            crowd.step(operation);
+        }
+        crowd.finish();
+    }
+
+    #[test]
+    fn a_robust_mutex_is_a_state_machine(operations in prop::collection::vec(mutex_operation(), 1..60)) {
+        mutex::robust(&operations);
+    }
+
+    #[test]
+    fn a_futex_mutex_is_locked_or_not(operations in prop::collection::vec(mutex_operation(), 1..60)) {
+        mutex::futex(&operations);
+    }
+}
+
+fn cell_operation() -> impl Strategy<Value = cell::Operation> {
+    use cell::Operation::*;
+    let key = 0..cell::KEYS;
+    prop_oneof![
+        3 => key.clone().prop_map(Open),
+        5 => key.clone().prop_map(Write),
+        2 => key.clone().prop_map(Close),
+        1 => key.clone().prop_map(Die),
+        2 => key.prop_map(DieWriting),
+    ]
+}
+
+fn mutex_operation() -> impl Strategy<Value = mutex::Operation> {
+    use mutex::Operation::*;
+    prop_oneof![
+        4 => (0..mutex::PEOPLE, any::<bool>()).prop_map(|(who, repair)| Lock { who, repair: repair || who > 0 }),
+        4 => Just(Unlock),
+        1 => Just(DieHolding),
+    ]
+}
+
+fn reader_or_writer() -> impl Strategy<Value = locks::Act> {
+    use locks::Act::*;
+    let who = 0..locks::PEOPLE;
+    prop_oneof![
+        4 => who.clone().prop_map(Read),
+        4 => (who.clone(), prop::bool::weighted(0.9)).prop_map(|(who, repair)| Write { who, repair }),
+        5 => who.prop_map(Leave),
+        1 => Just(Panic),
+        2 => any::<bool>().prop_map(|writing| Die { writing }),
+    ]
+}
+
+fn party() -> impl Strategy<Value = waits::Act> {
+    use waits::Act::*;
+    let who = 0..waits::PEOPLE;
+    prop_oneof![
+        4 => who.clone().prop_map(Join),
+        8 => who.clone().prop_map(Wait),
+        2 => who.clone().prop_map(Reset),
+        1 => who.prop_map(Leave),
+        2 => any::<bool>().prop_map(|waits| Die { waits }),
+    ]
+}
+
+fn attempt() -> impl Strategy<Value = waits::Try> {
+    use waits::Try::*;
+    prop_oneof![1 => Just(Call), 3 => Just(Panic), 3 => Just(Die)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_board_has_the_last_value_of_each_key(
+        buffers in 2u64..5,
+        operations in prop::collection::vec(cell_operation(), 1..60),
+    ) {
+        cell::board(buffers, &operations);
+    }
+
+    #[test]
+    fn a_sequence_lock_has_its_last_value_or_says_that_its_writer_died(
+        operations in prop::collection::vec(cell_operation(), 1..60),
+    ) {
+        cell::sequence_lock(&operations);
+    }
+
+    #[test]
+    fn a_reader_writer_lock_is_a_state_machine(acts in prop::collection::vec(reader_or_writer(), 1..50)) {
+        locks::reader_writer(&acts);
+    }
+
+    #[test]
+    fn a_semaphore_counts(permits in 1usize..4, acts in prop::collection::vec((0..locks::PEOPLE, 0u8..8), 1..60)) {
+        locks::semaphore(permits, &acts);
+    }
+
+    #[test]
+    fn a_barrier_is_a_state_machine(parties in 1usize..4, acts in prop::collection::vec(party(), 1..60)) {
+        waits::barrier(parties, &acts);
+    }
+
+    #[test]
+    fn a_once_initialisation_is_a_state_machine(tries in prop::collection::vec(attempt(), 1..20)) {
+        waits::once(&tries);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_queue_with_two_condition_variables_moves_each_item_once(
+        room in 1usize..4,
+        sleeps: [bool; 4],
+        all: bool,
+    ) {
+        let waiting = sleeps.map(|sleeps| if sleeps { Waiting::Sleep } else { Waiting::default() });
+        waits::queue(room, 200, &waiting, all);
     }
 }

@@ -1,5 +1,6 @@
 //! The MPMC ring in step with a plain queue, where no two are at work at once.
 
+use crate::death::dies;
 use ownerdead::owner::Attachment;
 use ownerdead::ring::mpmc::{Config, Consumer, OnDeath, Order, Producer, Ring, TryPopError, TryPushError};
 use ownerdead::segment::Options;
@@ -28,7 +29,7 @@ pub enum Operation {
         side: usize,
         consume: bool,
     },
-    /// A thread comes, claims so many slots for writing, or else records, and dies with its claims. Fewer than the ring has: its own claim
+    /// A process comes, claims so many slots for writing, or else records, and dies with its claims. Fewer than the ring has: its own claim
     /// is never the first that it meets.
     Die {
         writing: bool,
@@ -148,22 +149,20 @@ impl Pair {
     }
 
     fn die(&mut self, writing: bool, count: usize) {
-        let ring = self.ring.clone();
-        let claimed = std::thread::spawn(move || {
+        let ring = &self.ring;
+        let claimed = usize::from(dies(|| {
             let me = ring.attach().unwrap();
             let mut claimed = 0;
             for _ in 0..count {
-                claimed += usize::from(if writing {
+                claimed += u8::from(if writing {
                     ring.producer(&me).unwrap().into_inner().reserve(0, 1).map(core::mem::forget).is_ok()
                 } else {
                     ring.consumer(&me).unwrap().into_inner().peek().map(core::mem::forget).is_ok()
                 });
             }
-            // The thread leaves nothing: it ends with what it has.
             core::mem::forget(me);
             claimed
-        });
-        let claimed = claimed.join().unwrap();
+        }));
         if writing {
             let mut expected = 0;
             for _ in 0..count {

@@ -1,5 +1,6 @@
-//! The ring in step with a plain queue. Also included by the fuzz target `ring_sequence`.
+//! The ring in step with a plain queue.
 
+use crate::death::dies;
 use ownerdead::owner::Attachment;
 use ownerdead::ring::spsc::{self, Consumer, Producer, Ring, TryPopError, TryPushError};
 use ownerdead::segment::Options;
@@ -258,7 +259,10 @@ impl Pair {
         } else {
             self.consumer = None;
         }
-        let pushed = die(|| work_and_die(&self.ring, producer, &payload));
+        let pushed = match dies(|| work_and_die(&self.ring, producer, &payload)) {
+            0 => Ok(()),
+            _ => Err(TryPushError::Full),
+        };
         if producer {
             self.pushed(payload, pushed);
         }
@@ -286,34 +290,8 @@ impl Pair {
     }
 }
 
-/// Runs `body` in a forked child, which then ends at once. What it says of its push.
-fn die(body: impl FnOnce() -> Result<(), TryPushError>) -> Result<(), TryPushError> {
-    // SAFETY: the child runs `body` and ends by `_exit`; it takes no lock that another thread of the parent may hold, but the
-    // allocator's, which glibc makes usable in a child.
-    let child = unsafe { libc::fork() };
-    assert!(child >= 0, "fork: {}", std::io::Error::last_os_error());
-    if child == 0 {
-        let code = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)) {
-            Ok(Ok(())) => 0,
-            Ok(Err(TryPushError::Full)) => 1,
-            _ => 2,
-        };
-        // SAFETY: ends the child, without the parent's destructors.
-        unsafe { libc::_exit(code) };
-    }
-    let mut status = 0;
-    // SAFETY: `status` is a valid place to write to.
-    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-    assert!(libc::WIFEXITED(status));
-    match libc::WEXITSTATUS(status) {
-        0 => Ok(()),
-        1 => Err(TryPushError::Full),
-        code => panic!("the child ended with {code}"),
-    }
-}
-
-/// Takes a seat, works with it, and leaves it as a dead one does.
-fn work_and_die(ring: &Ring, producer: bool, payload: &[u8]) -> Result<(), TryPushError> {
+/// Takes a seat, works with it, and leaves it as a dead one does. Whether the ring was full for its push.
+fn work_and_die(ring: &Ring, producer: bool, payload: &[u8]) -> u8 {
     let me = ring.attach().unwrap();
     let pushed = if producer {
         let mut seat = ring.producer(&me).unwrap().into_inner();
@@ -332,5 +310,6 @@ fn work_and_die(ring: &Ring, producer: bool, payload: &[u8]) -> Result<(), TryPu
         Ok(())
     };
     std::mem::forget(me);
-    pushed
+    assert!(matches!(pushed, Ok(()) | Err(TryPushError::Full)), "{pushed:?}");
+    pushed.is_err().into()
 }

@@ -1,52 +1,36 @@
 //! Barrier and once-initialisation in step with plain state machines, and a queue made of condition variables.
 
-use crate::locks::{dies, forget, problems};
+use crate::death::dies;
+use crate::locks::problems;
 use ownerdead::lock::{
     Arrival, Barrier, BarrierTimeoutError, JoinError, OnceCell, OnceError, OnceState, Party, ResetError, RobustMutex,
     Waited,
 };
-use ownerdead::owner::Holder;
 use ownerdead::segment::Options;
 use ownerdead::sync::Waiting;
-use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 /// Attachments of this thread, which a barrier takes for threads.
-const PEOPLE: usize = 3;
-/// Where the word of a once-initialisation is in a segment of so many slots.
+pub const PEOPLE: usize = 3;
 const SLOTS: u32 = 3;
-const WORD: u64 = 4096 * (1 + SLOTS as u64);
 /// No test waits longer for what must come.
 const HANG: Duration = Duration::from_secs(10);
 
 /// What can be done to a barrier.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+pub enum Act {
     Join(usize),
     /// Waits for no time: arrives, and is told what there is to be told.
     Wait(usize),
     Reset(usize),
     Leave(usize),
-    /// A thread takes a seat, and waits perhaps, and ends.
+    /// A process takes a seat, and waits perhaps, and ends.
     Die {
         waits: bool,
     },
-}
-
-fn act() -> impl Strategy<Value = Act> {
-    let who = 0..PEOPLE;
-    prop_oneof![
-        4 => who.clone().prop_map(Act::Join),
-        8 => who.clone().prop_map(Act::Wait),
-        2 => who.clone().prop_map(Act::Reset),
-        1 => who.prop_map(Act::Leave),
-        2 => any::<bool>().prop_map(|waits| Act::Die { waits }),
-    ]
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,119 +142,126 @@ fn waits(party: &mut Party) -> Result<bool, BarrierTimeoutError> {
 
 /// What can be done to a once-initialisation.
 #[derive(Clone, Copy, Debug)]
-enum Try {
+pub enum Try {
     Call,
     Panic,
-    /// A thread died while it tried.
+    /// A process died while it tried.
     Die,
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_barrier_is_a_state_machine(parties in 1usize..4, acts in prop::collection::vec(act(), 1..60)) {
-        let barrier = Barrier::memfd(&Options::new().slots(PEOPLE as u32 + 2), parties).unwrap();
-        let people = [(); PEOPLE].map(|()| barrier.attach().unwrap());
-        let mut plain = Plain::new(parties);
-        let mut seated: BTreeMap<usize, (Party, Mine)> = BTreeMap::new();
-        for act in acts {
-            match act {
-                Act::Join(who) if !seated.contains_key(&who) => match (barrier.join(&people[who]), plain.join()) {
-                    (Ok(party), Some((mine, owner_died))) => {
-                        prop_assert_eq!((party.seat(), party.owner_died()), (mine.seat, owner_died));
-                        prop_assert_eq!(party.has_arrived(), mine.arrived.is_some());
-                        seated.insert(who, (party, mine));
-                    }
-                    (found, expected) => {
-                        prop_assert_eq!(found.err(), Some(JoinError::Full { parties }));
-                        prop_assert!(expected.is_none());
-                    }
-                },
-                Act::Wait(who) => if let Some((party, mine)) = seated.get_mut(&who) {
-                    prop_assert_eq!(waits(party), plain.wait(mine));
-                    prop_assert_eq!(party.has_arrived(), mine.arrived.is_some());
-                },
-                Act::Reset(who) => if let Some((party, mine)) = seated.get_mut(&who) {
-                    prop_assert_eq!(party.reset(), plain.reset(mine));
-                },
-                Act::Leave(who) => if let Some((party, mine)) = seated.remove(&who) {
+pub fn barrier(parties: usize, acts: &[Act]) {
+    let barrier = Barrier::memfd(&Options::new().slots(PEOPLE as u32 + 2), parties).unwrap();
+    let people = [(); PEOPLE].map(|()| barrier.attach().unwrap());
+    let mut plain = Plain::new(parties);
+    let mut seated: BTreeMap<usize, (Party, Mine)> = BTreeMap::new();
+    for &act in acts {
+        match act {
+            Act::Join(who) if !seated.contains_key(&who) => match (barrier.join(&people[who]), plain.join()) {
+                (Ok(party), Some((mine, owner_died))) => {
+                    assert_eq!((party.seat(), party.owner_died()), (mine.seat, owner_died));
+                    assert_eq!(party.has_arrived(), mine.arrived.is_some());
+                    seated.insert(who, (party, mine));
+                }
+                (found, expected) => {
+                    assert_eq!(found.err(), Some(JoinError::Full { parties }));
+                    assert!(expected.is_none());
+                }
+            },
+            Act::Wait(who) => {
+                if let Some((party, mine)) = seated.get_mut(&who) {
+                    assert_eq!(waits(party), plain.wait(mine));
+                    assert_eq!(party.has_arrived(), mine.arrived.is_some());
+                }
+            }
+            Act::Reset(who) => {
+                if let Some((party, mine)) = seated.get_mut(&who) {
+                    assert_eq!(party.reset(), plain.reset(mine));
+                }
+            }
+            Act::Leave(who) => {
+                if let Some((party, mine)) = seated.remove(&who) {
                     drop(party);
                     plain.seats[mine.seat].0 = Seat::Vacant;
-                },
-                Act::Die { waits: too } => {
-                    let joined = plain.join();
-                    let expected = joined.map(|(mut mine, owner_died)| {
-                        let through = too.then(|| plain.wait(&mut mine));
-                        plain.seats[mine.seat].0 = Seat::Dead;
-                        (mine.seat, owner_died, through)
-                    });
-                    dies(barrier.table(), || {
-                        let me = barrier.attach().unwrap();
-                        let joined = barrier.join(&me).ok().map(|mut party| {
-                            let through = too.then(|| waits(&mut party));
-                            let had = (party.seat(), party.owner_died(), through);
-                            std::mem::forget(party);
-                            had
-                        });
-                        assert_eq!(joined, expected);
-                        forget(me)
-                    });
                 }
-                Act::Join(_) => {}
             }
-            let status = barrier.status();
-            let arrived = plain.seats.iter().filter(|(_, arrived)| *arrived).count();
-            prop_assert_eq!((status.completed as usize, status.arrived), (plain.completed.len(), arrived));
-            prop_assert_eq!(status.broken_by, plain.broken.then_some(plain.broken_by));
-            prop_assert_eq!(problems(barrier.segment()), Vec::<String>::new());
+            Act::Die { waits: too } => {
+                let joined = plain.join();
+                let expected = joined.map(|(mut mine, owner_died)| {
+                    let through = too.then(|| plain.wait(&mut mine));
+                    plain.seats[mine.seat].0 = Seat::Dead;
+                    (mine.seat, owner_died, through)
+                });
+                dies(|| {
+                    let me = barrier.attach().unwrap();
+                    let joined = barrier.join(&me).ok().map(|mut party| {
+                        let through = too.then(|| waits(&mut party));
+                        let had = (party.seat(), party.owner_died(), through);
+                        std::mem::forget(party);
+                        had
+                    });
+                    assert_eq!(joined, expected);
+                    std::mem::forget(me);
+                    0
+                });
+            }
+            Act::Join(_) => {}
         }
+        let status = barrier.status();
+        let arrived = plain.seats.iter().filter(|(_, arrived)| *arrived).count();
+        assert_eq!((status.completed as usize, status.arrived), (plain.completed.len(), arrived));
+        assert_eq!(status.broken_by, plain.broken.then_some(plain.broken_by));
+        assert_eq!(problems(barrier.segment()), Vec::<String>::new());
     }
+}
 
-    #[test]
-    fn a_once_initialisation_is_a_state_machine(
-        tries in prop::collection::vec(prop_oneof![1 => Just(Try::Call), 3 => Just(Try::Panic), 3 => Just(Try::Die)], 1..20),
-    ) {
-        let cell = OnceCell::<u64>::memfd(&Options::new().slots(SLOTS)).unwrap();
-        let me = cell.attach().unwrap();
-        let (mut failed, mut value) = (0, None);
-        for (number, what) in (7u64..).zip(tries) {
-            let ran = Cell::new(false);
-            let make = |state: OnceState| {
-                assert!(!ran.replace(true), "run twice");
-                assert_eq!(state.failed(), failed);
-                number
-            };
-            match what {
-                Try::Call => prop_assert_eq!(cell.get_or_init(&me, make).copied(), Ok(*value.get_or_insert(number))),
-                Try::Panic => {
-                    let panics = AssertUnwindSafe(|| _ = cell.get_or_init(&me, |state| {
+pub fn once(tries: &[Try]) {
+    let cell = OnceCell::<u64>::memfd(&Options::new().slots(SLOTS)).unwrap();
+    let me = cell.attach().unwrap();
+    let (mut failed, mut value) = (0, None);
+    for (number, &what) in (7u64..).zip(tries) {
+        let ran = Cell::new(false);
+        let make = |state: OnceState| {
+            assert!(!ran.replace(true), "run twice");
+            assert_eq!(state.failed(), failed);
+            number
+        };
+        match what {
+            Try::Call => assert_eq!(cell.get_or_init(&me, make).copied(), Ok(*value.get_or_insert(number))),
+            Try::Panic => {
+                let panics = AssertUnwindSafe(|| {
+                    _ = cell.get_or_init(&me, |state| {
                         assert_eq!(cell.get_or_init(&me, |_| 0), Err(OnceError::Deadlock));
                         make(state);
                         resume_unwind(Box::new(()))
-                    }));
-                    prop_assert_eq!(catch_unwind(panics).is_err(), value.is_none());
-                }
-                Try::Die => if value.is_none() {
-                    let mut dead = None;
-                    dies(cell.table(), || *dead.insert(forget(cell.attach().unwrap())));
-                    let Holder { slot, incarnation } = dead.unwrap();
-                    // What one that dies in its try leaves: see `owner::right`.
-                    let word = u64::from(incarnation) << 32 | 1 << 29 | u64::from(failed) << 12 | u64::from(slot);
-                    let file = std::fs::File::from(cell.segment().as_fd().try_clone_to_owned().unwrap());
-                    file.write_all_at(&word.to_le_bytes(), WORD).unwrap();
-                },
+                    });
+                });
+                assert_eq!(catch_unwind(panics).is_err(), value.is_none());
             }
-            prop_assert!(!matches!(what, Try::Call | Try::Panic) || ran.get() == (value.is_none_or(|value| value == number)));
-            failed += u32::from(value.is_none());
-            prop_assert_eq!(cell.get().copied(), value);
-            prop_assert_eq!(problems(cell.segment()), Vec::<String>::new());
+            Try::Die => {
+                if value.is_none() {
+                    let died = dies(|| {
+                        let me = cell.attach().unwrap();
+                        // It ends within the call.
+                        _ = cell.get_or_init(&me, |state| {
+                            make(state);
+                            // SAFETY: ends the process, without its parent's destructors.
+                            unsafe { libc::_exit(1) }
+                        });
+                        0
+                    });
+                    assert_eq!(died, 1);
+                }
+            }
         }
+        assert!(!matches!(what, Try::Call | Try::Panic) || ran.get() == (value.is_none_or(|value| value == number)));
+        failed += u32::from(value.is_none());
+        assert_eq!(cell.get().copied(), value);
+        assert_eq!(problems(cell.segment()), Vec::<String>::new());
     }
 }
 
 /// A queue of at most `room` items, of which each is put and taken once, by threads that wait in different ways.
-fn queue(room: usize, items: u64, waiting: &[Waiting; 4], all: bool) {
+pub fn queue(room: usize, items: u64, waiting: &[Waiting; 4], all: bool) {
     ownerdead::shared_data! {
         struct Queue { put: u64, taken: u64, sum: u64 }
     }
@@ -306,18 +297,4 @@ fn queue(room: usize, items: u64, waiting: &[Waiting; 4], all: bool) {
     let me = queue.attach().unwrap();
     let Queue { put, taken, sum } = *queue.lock(&me).unwrap();
     assert_eq!((put, taken, sum), (2 * items, 2 * items, 0));
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 20, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_queue_with_two_condition_variables_moves_each_item_once(
-        room in 1usize..4,
-        sleeps: [bool; 4],
-        all: bool,
-    ) {
-        let waiting = sleeps.map(|sleeps| if sleeps { Waiting::Sleep } else { Waiting::default() });
-        queue(room, 200, &waiting, all);
-    }
 }

@@ -56,7 +56,7 @@ pub struct Options {
     /// Seconds for each chaos scenario [default: 60, with --quick 3]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     chaos_seconds: Option<u64>,
-    /// Seconds for each fuzz target [default: 300, with --quick 10]
+    /// Seconds for each fuzz target [default: 300, with --quick 6]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     fuzz_seconds: Option<u64>,
     /// Seed for chaos, properties and fuzzing [default: a new one each time]
@@ -73,7 +73,7 @@ impl Options {
         Settings {
             quick: self.quick,
             chaos_seconds: self.chaos_seconds.unwrap_or(default(3, 60)),
-            fuzz_seconds: self.fuzz_seconds.unwrap_or(default(10, 300)),
+            fuzz_seconds: self.fuzz_seconds.unwrap_or(default(6, 300)),
             seed: self.seed,
         }
     }

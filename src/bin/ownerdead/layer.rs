@@ -30,6 +30,9 @@ pub enum Layer {
     Fuzz,
 }
 
+/// One input of a fuzz target that takes longer is a hang.
+const FUZZ_HANG_SECONDS: u64 = 30;
+
 /// The test targets of the layer `unit`.
 const UNIT_TARGETS: [&str; 4] = ["bad_input", "code", "os", "properties"];
 
@@ -279,7 +282,9 @@ fn fuzz_target(checkout: &Checkout, settings: &Settings, package: &FuzzPackage, 
         step = step.args([seeds.display().to_string()]);
     }
     let time = format!("-max_total_time={}", settings.fuzz_seconds);
-    step = step.args(["--".to_owned(), time, "-print_final_stats=1".to_owned()]);
+    // An input takes microseconds, or a millisecond if somebody dies in it: one that takes so long does not end.
+    let hang = format!("-timeout={FUZZ_HANG_SECONDS}");
+    step = step.args(["--".to_owned(), time, hang, "-print_final_stats=1".to_owned()]);
     if package.shuttle {
         // Enough for every execution of its worlds; what is longer is slower, and no better.
         step = step.args(["-max_len=128".to_owned()]);

@@ -189,7 +189,8 @@ impl Words {
 
 /// The sequence after `old`, with other flags.
 fn counted(old: u32, flags: impl Fn(u32) -> u32) -> u32 {
-    flags(old) & !COUNT | (old + 1) & COUNT
+    // With all flags, the last count is all ones.
+    flags(old) & !COUNT | old.wrapping_add(1) & COUNT
 }
 
 /// Why a wait ended.

@@ -61,7 +61,8 @@ impl<T: Data> RwLock<T> {
             fence(SeqCst);
             // Acquire: the data, as the last writer left them.
             let seen = Right(self.word.load(Acquire));
-            if seen == Right::FREE {
+            // With WAITERS it is damaged, and free still, as `judge` says: else this would go on for ever.
+            if seen.without_waiters() == Right::FREE {
                 break Ok(());
             }
             leave(place);

@@ -472,7 +472,8 @@ pub(crate) fn parse(geometry: &Geometry, position: u64, tail: u64, first: u64) -
         }
         return Ok(Step::Padding { end: position + before_end });
     }
-    let room = before_end.min(tail - position);
+    // No producer writes a longer one than the ring takes.
+    let room = before_end.min(tail - position).min(geometry.largest_record());
     let size = geometry.record(len.into());
     if size > room {
         return Err(too_long(position, len, room));

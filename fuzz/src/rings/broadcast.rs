@@ -1,0 +1,72 @@
+use super::{Parsed, Sides, options, popped, told, within};
+use crate::memory::{Words, lines, row};
+use crate::parser::Turn;
+use ownerdead::ring::RingError;
+use ownerdead::ring::broadcast::{Config, Consumer, Producer, Ring};
+use ownerdead::segment::{Kind, Segment};
+use std::fmt::Debug;
+use std::time::Duration;
+
+const CAPACITY: usize = 256;
+const PLACES: usize = 2;
+const ENTRIES: usize = 8;
+
+pub fn all() -> impl Iterator<Item = Ring> {
+    let configs = [Config::lossless(CAPACITY, PLACES).checksum(false), Config::lossy(CAPACITY, PLACES).checksum(true)];
+    configs.into_iter().map(|config| Ring::memfd(&options(), &config.entries(ENTRIES)).expect("a ring"))
+}
+
+impl Parsed for Ring {
+    const KIND: Kind = Kind::BROADCAST;
+    const KEEPS: bool = false;
+
+    fn of(segment: Segment) -> Result<Self, RingError> {
+        Self::from_segment(segment)
+    }
+    fn segment(&self) -> &Segment {
+        self.segment()
+    }
+    /// Of the writer, of the readers' places, the index, and the first records.
+    fn words(&self) -> Vec<Words> {
+        let places = Words { at: 4096 + 24, count: PLACES, stride: 128 };
+        [&lines(0, 6)[..], &lines(4096, PLACES), &[places, row(8192, ENTRIES), row(12288, 16)]].concat()
+    }
+    fn status(&self) -> impl Debug {
+        self.status()
+    }
+}
+
+impl Sides for Producer {
+    fn more(&mut self, operation: u8, _longest: usize, _turn: &mut Turn<'_, '_>) {
+        match operation {
+            0..=2 => self.beat(),
+            3 | 4 => _ = (self.position(), self.generation()),
+            _ => told(self.wait_consumer(Some(Duration::ZERO))),
+        }
+    }
+}
+
+impl Sides for Consumer {
+    fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
+        match operation {
+            0 => self.beat(),
+            1 => _ = (self.position(), self.generation()),
+            2 => told(self.wait_producer(Some(Duration::ZERO))),
+            3 | 4 => popped(self.discard()),
+            _ => popped(self.peek().map(|view| {
+                let (mut bytes, len) = (Vec::new(), view.len());
+                turn.disturb();
+                assert!((0..).map_while(|index| view.granule(index)).count() <= len.div_ceil(8));
+                let copied = view.copy_to(&mut bytes);
+                if copied.is_ok() {
+                    assert_eq!(bytes.len(), len);
+                }
+                told(copied);
+                within(&bytes, longest);
+                if turn.flags & 4 == 0 {
+                    told(view.finish());
+                }
+            })),
+        }
+    }
+}

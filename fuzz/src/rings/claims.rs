@@ -1,0 +1,70 @@
+use super::{Parsed, Sides, look_at_next, options, popped, pushed, told, within};
+use crate::memory::{Words, lines, row};
+use crate::parser::Turn;
+use ownerdead::ring::RingError;
+use ownerdead::ring::mpsc::claims::{Config, Consumer, Producer, Ring};
+use ownerdead::segment::{Kind, Segment};
+use std::fmt::Debug;
+use std::time::Duration;
+
+const CAPACITY: usize = 512;
+
+pub fn all() -> impl Iterator<Item = Ring> {
+    let config = Config::new(CAPACITY);
+    let configs = [config.block(64).checksum(false), config.block(16).checksum(true)];
+    configs.into_iter().map(|config| Ring::memfd(&options(), &config).expect("a ring"))
+}
+
+impl Parsed for Ring {
+    const KIND: Kind = Kind::MPSC_CLAIMS;
+
+    fn of(segment: Segment) -> Result<Self, RingError> {
+        Self::from_segment(segment)
+    }
+    fn segment(&self) -> &Segment {
+        self.segment()
+    }
+    /// Of all, of the blocks, and the first records.
+    fn words(&self) -> Vec<Words> {
+        [&lines(0, 6)[..], &[row(4096, CAPACITY / 64), row(8192, 16)]].concat()
+    }
+    fn status(&self) -> impl Debug {
+        self.status()
+    }
+}
+
+impl Sides for Producer {
+    fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
+        match operation {
+            0 => _ = self.consumer_generation(),
+            1 | 2 => told(self.wait_consumer(Some(Duration::ZERO))),
+            _ => {
+                let len = turn.input.below(256);
+                pushed(
+                    self.reserve(operation.into(), len).and_then(|mut room| {
+                        turn.disturb();
+                        turn.disturb();
+                        assert_eq!((room.len(), room.write(len, b"x")), (len, 0));
+                        if turn.flags & 4 == 0 { room.commit() } else { Ok(()) }
+                    }),
+                    len,
+                    longest,
+                );
+            }
+        }
+    }
+}
+
+impl Sides for Consumer {
+    fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
+        match operation {
+            0 => self.beat(),
+            1 => _ = self.generation(),
+            2..=4 => popped(self.pop_batch(8, |_, bytes| {
+                within(bytes, longest);
+                turn.disturb();
+            })),
+            _ => look_at_next!(self, longest, turn),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Rings as structures whose memory is changed.
+
+mod broadcast;
+mod claims;
+mod lanes;
+mod mpmc;
+mod spsc;
+
+use crate::input::Input;
+use crate::memory::Words;
+use crate::parser::{Play, Structure, Turn, fixture, options, said};
+use ownerdead::owner::Attachment;
+use ownerdead::ring::{Commit, Consume, Opened, Produce, RingError, Topology, TryPopError, TryPushError};
+use ownerdead::segment::{Kind, Segment};
+use std::fmt::{Debug, Display};
+use std::time::Duration;
+
+/// Looks at the next record, and takes it or not, while its memory is changed.
+macro_rules! look_at_next {
+    ($consumer:expr, $longest:expr, $turn:expr) => {
+        $crate::rings::popped($consumer.peek().map(|peek| {
+            let mut bytes = Vec::new();
+            $turn.disturb();
+            if peek.copy_to(&mut bytes).is_ok() {
+                assert_eq!(bytes.len(), peek.len());
+            }
+            $crate::rings::within(&bytes, $longest);
+            if $turn.flags & 4 == 0 {
+                peek.consume();
+            }
+        }))
+    };
+}
+use look_at_next;
+
+/// What a topology has beyond the interface of all.
+trait Parsed: Topology<Producer: Sides, Consumer: Sides> + Sized {
+    /// Whether a consumer gets what was pushed before it came.
+    const KEEPS: bool = true;
+
+    const KIND: Kind;
+
+    fn of(segment: Segment) -> Result<Self, RingError>;
+    fn segment(&self) -> &Segment;
+    fn words(&self) -> Vec<Words>;
+    /// What it says of itself.
+    fn status(&self) -> impl Debug;
+}
+
+/// The operations of a side that are its topology's own.
+trait Sides {
+    /// One of 8. Payloads have at most `longest` bytes.
+    fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>);
+}
+
+struct Ring<R>(R);
+
+/// Two of each, so that one can be in the other's way.
+struct Handles<R: Topology> {
+    producers: [Option<R::Producer>; 2],
+    consumers: [Option<R::Consumer>; 2],
+}
+
+impl<R: Topology> Default for Handles<R> {
+    fn default() -> Self {
+        Self { producers: [None, None], consumers: [None, None] }
+    }
+}
+
+/// All rings, in the order of an input's first byte.
+pub fn all() -> Vec<Box<dyn Play>> {
+    let mut all = Vec::new();
+    add(&mut all, spsc::all());
+    add(&mut all, mpmc::all());
+    add(&mut all, lanes::all());
+    add(&mut all, claims::all());
+    add(&mut all, broadcast::all());
+    all
+}
+
+/// Each with a record in it.
+fn add<R: Parsed + 'static>(all: &mut Vec<Box<dyn Play>>, rings: impl IntoIterator<Item = R>) {
+    all.extend(rings.into_iter().map(|ring| {
+        let me = ring.attach().expect("a free slot");
+        ring.producer(&me).expect("a free side").into_inner().push(7, b"a record").expect("room");
+        me.detach().expect("no rights are left");
+        fixture(Ring(ring))
+    }));
+}
+
+impl<R: Parsed> Structure for Ring<R> {
+    type Handles<'s>
+        = Handles<R>
+    where
+        Self: 's;
+
+    const KIND: Kind = R::KIND;
+
+    fn segment(&self) -> &Segment {
+        self.0.segment()
+    }
+
+    fn anew(&self, segment: Segment) -> Result<(), String> {
+        let ring = R::of(segment).map_err(|error| error.to_string())?;
+        _ = (format!("{:?}", ring.status()), ring.statistics());
+        let me = ring.attach().map_err(|error| error.to_string())?;
+        if let Some(mut producer) = opened(ring.producer(&me)) {
+            pushed(producer.try_push(1, b"a record"), 8, ring.longest_payload());
+        }
+        if let Some(mut consumer) = opened(ring.consumer(&me)) {
+            pop(&mut consumer, 9, ring.longest_payload());
+        }
+        Ok(())
+    }
+
+    fn words(&self) -> Vec<Words> {
+        self.0.words()
+    }
+
+    fn step<'s>(&'s self, me: &'s Attachment, handles: &mut Handles<R>, operation: u8, turn: &mut Turn<'_, '_>) {
+        let (longest, side) = (self.0.longest_payload(), usize::from(turn.flags & 1));
+        let Handles { producers, consumers } = handles;
+        let (producer, consumer) = (&mut producers[side], &mut consumers[side]);
+        match operation {
+            0 => *producer = producer.take().or_else(|| opened(self.0.producer(me))),
+            1 => *consumer = consumer.take().or_else(|| opened(self.0.consumer(me))),
+            2 => *producer = None,
+            3 => *consumer = None,
+            4 => _ = (format!("{:?}", self.0.status()), self.0.statistics()),
+            5..=8 => {
+                if let Some(producer) = producer {
+                    push(producer, operation, longest, turn);
+                }
+            }
+            9..=11 => {
+                if let Some(consumer) = consumer {
+                    pop(consumer, operation, longest);
+                }
+            }
+            12.. if turn.flags & 2 == 0 => {
+                if let Some(producer) = producer {
+                    producer.more(operation % 8, longest, turn);
+                }
+            }
+            _ => {
+                if let Some(consumer) = consumer {
+                    consumer.more(operation % 8, longest, turn);
+                }
+            }
+        }
+    }
+
+    fn honest(&self, me: &Attachment) {
+        let mut consumer = self.0.consumer(me).expect("a free side").into_inner();
+        let mut producer = self.0.producer(me).expect("a free side").into_inner();
+        let mut bytes = Vec::new();
+        if R::KEEPS {
+            assert_eq!(consumer.try_pop(&mut bytes), Ok(7));
+            assert_eq!(bytes, b"a record");
+        }
+        producer.try_push(8, b"another").expect("room");
+        assert_eq!(consumer.try_pop(&mut bytes), Ok(8));
+        assert_eq!(bytes, b"another");
+        assert_eq!(consumer.try_pop(&mut bytes), Err(TryPopError::Empty));
+    }
+}
+
+fn opened<H>(opened: Result<Opened<H>, impl Display + Debug>) -> Option<H> {
+    opened.map(Opened::into_inner).map_err(|error| said(&error)).ok()
+}
+
+/// A payload, up to three times as long as fits in half a ring of 1 KiB.
+fn payload(input: &mut Input<'_>) -> Vec<u8> {
+    let len = usize::from(input.byte());
+    vec![len as u8; if len < 128 { len } else { 3 * len }]
+}
+
+fn push<P: Produce>(producer: &mut P, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
+    let payload = payload(turn.input);
+    let result = match operation {
+        5 | 6 => producer.try_push(1, &payload),
+        7 => return told(producer.push_timeout(2, &payload, Duration::ZERO)),
+        _ => producer.reserve(3, payload.len()).and_then(|mut room| {
+            let offset = turn.input.below(256);
+            turn.disturb();
+            assert_eq!(room.write(offset, &payload), payload.len().saturating_sub(offset));
+            if turn.flags & 2 == 0 { room.commit() } else { Ok(()) }
+        }),
+    };
+    pushed(result, payload.len(), longest);
+}
+
+fn pushed<T>(result: Result<T, TryPushError>, len: usize, longest: usize) {
+    match result {
+        Ok(_) => assert!(len <= longest, "{len} bytes in a ring for {longest}"),
+        Err(TryPushError::TooLarge { max, .. }) => assert!(len > max && max == longest),
+        Err(TryPushError::Forked) => unreachable!("nobody forked"),
+        Err(error) => said(&error),
+    }
+}
+
+fn pop<C: Consume>(consumer: &mut C, operation: u8, longest: usize) {
+    let mut bytes = Vec::new();
+    match operation {
+        9 | 10 => popped(consumer.try_pop(&mut bytes)),
+        _ => told(consumer.pop_timeout(&mut bytes, Duration::ZERO)),
+    }
+    within(&bytes, longest);
+}
+
+fn popped<T>(result: Result<T, TryPopError>) {
+    assert!(!matches!(result, Err(TryPopError::Forked)), "nobody forked");
+    told(result);
+}
+
+fn within(payload: &[u8], longest: usize) {
+    assert!(payload.len() <= longest, "{} bytes from a ring for {longest}", payload.len());
+}
+
+fn told<T>(result: Result<T, impl Display + Debug>) {
+    if let Err(error) = result {
+        said(&error);
+    }
+}

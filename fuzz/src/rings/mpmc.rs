@@ -1,0 +1,55 @@
+use super::{Parsed, Sides, look_at_next, options, pushed};
+use crate::memory::{Words, lines, row};
+use crate::parser::Turn;
+use ownerdead::ring::RingError;
+use ownerdead::ring::mpmc::{Config, Consumer, OnDeath, Order, Producer, Ring};
+use ownerdead::segment::{Kind, Segment};
+use std::fmt::Debug;
+
+pub fn all() -> impl Iterator<Item = Ring> {
+    let (inside, outside) = (Config::new(4, 20), Config::new(4, 70));
+    let configs = [
+        inside.checksum(false),
+        // Payloads outside their slots.
+        outside.checksum(true).order(Order::Round).on_death(OnDeath::Drop),
+    ];
+    configs.into_iter().map(|config| Ring::memfd(&options(), &config).expect("a ring"))
+}
+
+impl Parsed for Ring {
+    const KIND: Kind = Kind::MPMC;
+
+    fn of(segment: Segment) -> Result<Self, RingError> {
+        Self::from_segment(segment)
+    }
+    fn segment(&self) -> &Segment {
+        self.segment()
+    }
+    fn words(&self) -> Vec<Words> {
+        [&lines(0, 5)[..], &[row(4096, 4 * 8)]].concat()
+    }
+    fn status(&self) -> impl Debug {
+        self.status()
+    }
+}
+
+impl Sides for Producer {
+    fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
+        let len = turn.input.below(80);
+        pushed(
+            self.reserve(operation.into(), len).and_then(|mut room| {
+                turn.disturb();
+                assert_eq!((room.len(), room.write(len, b"x")), (len, 0));
+                if turn.flags & 4 == 0 { room.commit() } else { Ok(()) }
+            }),
+            len,
+            longest,
+        );
+    }
+}
+
+impl Sides for Consumer {
+    fn more(&mut self, _operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
+        look_at_next!(self, longest, turn);
+    }
+}
