@@ -450,7 +450,7 @@ pub fn cases(all: &mut Vec<Case>) {
                 let case = Case::new(title, address, move || Shared::new(is, has, waited, operation));
                 // What a survivor does after most of them is the same: two are enough.
                 let whole = ["read", "write"].contains(&name) && matches!(is, Free | DeadWriters);
-                all.push(if whole { case } else { case.first_deaths_alone() });
+                all.push(if whole { case } else { case.first_deaths_alone().few_planted() });
             }
         }
     }

@@ -245,7 +245,7 @@ pub fn cases(all: &mut Vec<Case>) {
                 let title = format!("semaphore.{name}.{}{}", state(is), if waited { "_waited_for" } else { "" });
                 let case = Case::new(title, address, move || Permits::new(is, has, waited, operation));
                 let whole = name == "acquire" && is == DeadOnes || name == "release" && waited;
-                all.push(if whole { case } else { case.first_deaths_alone() });
+                all.push(if whole { case } else { case.first_deaths_alone().few_planted() });
             }
         }
     }
