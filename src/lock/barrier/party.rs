@@ -138,7 +138,7 @@ impl Party {
     }
 
     /// Begins a new phase after one that a death has broken. To be said when what the dead one left is repaired, and its seat
-    /// is taken.
+    /// is taken. An arrival of this party that a time-out has left standing is forgotten with it, also if the others have come since.
     ///
     /// # Errors
     /// [`ResetError`]: somebody else has said it already, above all.

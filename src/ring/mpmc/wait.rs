@@ -3,7 +3,8 @@
 //! A sleeper reads its bell, then goes through the words as one who does not sleep would, setting WAITERS in each that it waits for;
 //! then it sleeps on the gate, on the bell while it is as it was, on the one of those words that names nobody, and on the life words of
 //! those whom the others name. Who takes WAITERS off a word strikes both bells. Nobody is woken through the word that names nobody: it is
-//! there to be compared, since who claimed it may have died before it struck, and before there was anybody at the gate.
+//! there to be compared, since who claimed it may have died before it struck, and before there was anybody at the gate. (These bells are two
+//! counts in the ring. A `ring::Bell`, a descriptor, is another thing: its thread sleeps here as others do.)
 //!
 //! Who may die, and who is woken then:
 //!

@@ -5,7 +5,8 @@ use crate::process::{Gate, for_ever, spawn};
 use ownerdead::inspect::{ChecksumState, Image, SeatReportState, Thread, inspect};
 use ownerdead::owner::SlotState;
 use ownerdead::ring::spsc::{Config, Ring};
-use ownerdead::segment::Options;
+use ownerdead::ring::{Consume, Produce, Topology};
+use ownerdead::segment::{Options, Segment};
 use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -292,6 +293,46 @@ fn a_ring_at_work_has_no_problem() {
             looks += 1;
         }
     }
+}
+
+/// A producer and a consumer at work in processes of their own, and a look at that, again and again: one alone, or one that another one confirms.
+fn at_work<R: Topology>(ring: &R, image: &Live, confirmed: bool) {
+    let started = Gate::new();
+    let work = |producer: bool| {
+        let me = ring.attach().unwrap();
+        if producer {
+            let mut side = ring.producer(&me).unwrap().into_inner();
+            started.open();
+            for round in 0u32.. {
+                side.push(round, &vec![round as u8; round as usize % 100]).unwrap();
+            }
+        }
+        let mut side = ring.consumer(&me).unwrap().into_inner();
+        let mut payload = Vec::new();
+        while side.pop(&mut payload).is_ok() {}
+    };
+    let (_producer, _consumer) = (spawn(|| work(true)), spawn(|| work(false)));
+    started.wait();
+    let (mut looks, mut seen) = (0, 0);
+    // Both sides go on for as long as it takes.
+    while looks < 3_000 || seen < 500 {
+        let mut report = inspect(image, |_| Thread::Unknown, |_| seen += 1);
+        if confirmed {
+            report.keep_confirmed(&look(image));
+        }
+        assert!(report.is_valid(), "{report:#?}");
+        looks += 1;
+    }
+}
+
+#[test]
+fn rings_of_many_at_work_have_no_problem() {
+    use ownerdead::ring::mpsc::{claims, locked};
+    let live = |segment: &Segment| Live(File::from(segment.as_fd().try_clone_to_owned().unwrap()));
+    let ring = claims::Ring::memfd(&Options::new(), &claims::Config::new(512).block(16)).unwrap();
+    at_work(&ring, &live(ring.segment()), false);
+    let ring = locked::Ring::memfd(&Options::new(), &locked::Config::new(512)).unwrap();
+    at_work(&ring, &live(ring.segment()), true);
 }
 
 #[test]

@@ -384,7 +384,7 @@ impl Consumer {
         let mut position = self.head;
         while position < end {
             // Release: a producer that finds it free in a later lap than its own sees, when it looks again, that the tail has moved on. A
-            // store: a record is nobody's any more, and only this thread sleeps on these words.
+            // store: a record is nobody's any more. (A bell's thread that has asked for a wake here waits for a writer that died: for its life.)
             ring.word(position).store(BlockWord::free(shape.lap(position) + 1).0, Release);
             position += shape.block;
         }

@@ -1,12 +1,13 @@
 //! A ring as bytes: what its words and the records in it say.
 //!
-//! The ring may be at work meanwhile. The head is read again behind each word: if it has not passed the word's position, the word was of
-//! that position's lap.
+//! The ring may be at work meanwhile. How far the consumer has read is read again behind each word: it says so before it frees a word, so if it
+//! has not passed the word's position, the word was of that position's lap.
 
 use super::shared::{CHECKSUM, WORDS, allowed_block, allowed_capacity};
 use super::word::{BlockWord, Says};
 use super::{Control, FARTHEST, Shape};
 use crate::ring::record::{Checksum, GRANULE, SLEEPER};
+use crate::ring::spsc;
 use crate::ring::spsc::image::{ChecksumState, RecordReport, RecordsReport, SeatReport, seat};
 use crate::segment::image::{HolderReport, Layout, Look, Word};
 use core::mem::offset_of;
@@ -75,7 +76,11 @@ pub(crate) fn ring(look: &mut Look<'_>, layout: &Layout, each: &mut dyn FnMut(&R
             look.problem(name, Word(gate), "0, always");
         }
     }
-    let [index, heartbeat, read] = look.words(at(offset_of!(Control, head)))?;
+    let head = at(offset_of!(Control, head));
+    // One by one, and the index on both sides of what it must not be far from.
+    let [index, heartbeat] = look.words(head)?;
+    let read = look.word(head + offset_of!(spsc::Side, read) as u64)?;
+    let index_behind = look.word(head)? & !SLEEPER;
     let read_index = index & !SLEEPER;
     let consumer = seat(look, layout, "ring.consumer.right", at(offset_of!(Control, consumer)), heartbeat, false)?;
     let mut report = ClaimsReport {
@@ -98,11 +103,13 @@ pub(crate) fn ring(look: &mut Look<'_>, layout: &Layout, each: &mut dyn FnMut(&R
         report.write_index = look.word(tail_at)?;
         return Some(report);
     };
-    let sound = indices(look, &shape, read_index, read);
+    let sound = indices(look, &shape, [read_index, index_behind], read);
     let mut walk = Walk { layout, shape, records: RecordsReport { complete: true, ..RecordsReport::default() } };
     let end = if sound { walk.all(look, read.max(read_index), &mut report, each)? } else { 0 };
     // Behind the words: then it is not behind what they say, but by the one record that a dead one has claimed, or one that lives now.
     report.write_index = look.word(tail_at)?;
+    // Behind that: it was no further than a ring's length after what is read by now.
+    let end = end.max(walk.read(look)?);
     report.records = sound.then_some(walk.records);
     let written = report.write_index;
     if sound && (written & (shape.block - 1) != 0 || written > FARTHEST || written < read_index) {
@@ -133,16 +140,16 @@ fn shape(look: &mut Look<'_>, layout: &Layout, words: [u64; 3]) -> Option<Shape>
     (layout.body_len() >= expected).then_some(shape)
 }
 
-/// Whether positions can be told by them.
-fn indices(look: &mut Look<'_>, shape: &Shape, index: u64, read: u64) -> bool {
+/// Whether positions can be told by them: the read index, as it was before and behind the look at how far was read.
+fn indices(look: &mut Look<'_>, shape: &Shape, index: [u64; 2], read: u64) -> bool {
     let block = shape.block;
-    if !index.is_multiple_of(block) || index > FARTHEST {
+    if let Some(index) = index.into_iter().find(|index| !index.is_multiple_of(block) || *index > FARTHEST) {
         look.problem("ring.read_index", Word(index), format!("a multiple of {block}, at most {FARTHEST:#x}"));
         return false;
     }
-    // It may have moved on since the other was read.
-    if read < index || read - index > shape.capacity || !read.is_multiple_of(block) {
-        let expected = format!("a multiple of {block}, at most {:#x} after the read index {index:#x}", shape.capacity);
+    let [before, behind] = index;
+    if read < before || read.saturating_sub(behind) > shape.capacity || !read.is_multiple_of(block) {
+        let expected = format!("a multiple of {block}, at most {:#x} after the read index {before:#x}", shape.capacity);
         look.problem("ring.read", Word(read), expected);
         return false;
     }
@@ -171,7 +178,7 @@ impl Walk<'_> {
         while position < first + shape.capacity {
             let word_at = self.layout.body_offset() + WORDS as u64 + 8 * shape.index(position) as u64;
             let word = BlockWord(look.word(word_at)?);
-            let now = self.head(look)?;
+            let now = self.read(look)?;
             if now > position {
                 self.records.read_meanwhile += now - position;
                 position = now;
@@ -228,8 +235,11 @@ impl Walk<'_> {
         Some(position)
     }
 
-    fn head(&self, look: &Look<'_>) -> Option<u64> {
-        Some(look.word(self.layout.body_offset() + offset_of!(Control, head) as u64)? & !SLEEPER)
+    /// How far the consumer has read by now, whether all words before that are free or not.
+    fn read(&self, look: &Look<'_>) -> Option<u64> {
+        let head = self.layout.body_offset() + offset_of!(Control, head) as u64;
+        let [index, _, read] = look.words(head)?;
+        Some(read.max(index & !SLEEPER))
     }
 
     fn offset(&self, position: u64) -> u64 {
@@ -255,7 +265,7 @@ impl Walk<'_> {
             right = Checksum::of_image(look, position, first, offset + GRANULE, length)? == stored;
         }
         let size = blocks * self.shape.block;
-        if self.head(look)? > position {
+        if self.read(look)? > position {
             self.records.read_meanwhile += size;
             return Some(true);
         }
