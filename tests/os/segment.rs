@@ -1,6 +1,6 @@
 //! Segments in `/dev/shm`.
 
-use ownerdead::lock::RobustMutex;
+use ownerdead::lock::{Barrier, Once, OnceCell, RobustMutex, RwLock, Semaphore};
 use ownerdead::ring::spsc::{Config, Ring, RingError};
 use ownerdead::segment::{CreateError, Kind, OpenError, Options, Segment, UnlinkError};
 use serial_test::serial;
@@ -84,6 +84,51 @@ fn another_kind_is_refused_and_so_is_another_type() {
     let mutex = unsafe { RobustMutex::<u64>::open(&name.0) }.unwrap();
     let me = mutex.attach().unwrap();
     assert_eq!(*mutex.lock(&me).unwrap(), 7);
+}
+
+/// What holds of a structure of any sort: made once, then opened, by those who say so and by those who do not mind; all in one segment.
+macro_rules! is_had_by_name {
+    ($what:literal, $create:expr, $open:expr, $open_or_create:expr) => {{
+        let name = Named::new($what);
+        let (name, options) = (name.0.as_str(), Options::new());
+        let (made, created) = $open_or_create(name, &options).unwrap();
+        assert!(created && $create(name, &options).is_err());
+        let (again, created) = $open_or_create(name, &options).unwrap();
+        assert!(!created);
+        let (opened, clone) = ($open(name).unwrap(), made.clone());
+        let _me = made.attach().unwrap();
+        let attached = [&made, &again, &opened, &clone].map(|handle| handle.table().counts().attached);
+        assert_eq!(attached, [1; 4]);
+        Segment::unlink(name).unwrap();
+        assert!($open(name).is_err());
+        $create(name, &options).unwrap();
+        made
+    }};
+}
+
+#[test]
+fn each_lock_is_made_once_and_had_by_its_name() {
+    is_had_by_name!("once", Once::create, Once::open, Once::open_or_create);
+    // SAFETY: nobody else has the segment.
+    let open = |name: &str| unsafe { OnceCell::<u32>::open(name) };
+    // SAFETY: as above.
+    let either = |name: &str, options: &Options| unsafe { OnceCell::<u32>::open_or_create(name, options) };
+    let cell = is_had_by_name!("once-cell", OnceCell::<u32>::create, open, either);
+    assert_eq!(cell.get(), None);
+    let permits = |name: &str, options: &Options| Semaphore::create(name, options, 3);
+    is_had_by_name!("semaphore", permits, Semaphore::open, |name: &str, options: &Options| {
+        Semaphore::open_or_create(name, options, 3)
+    });
+    let parties = |name: &str, options: &Options| Barrier::create(name, options, 3);
+    is_had_by_name!("barrier", parties, Barrier::open, |name: &str, options: &Options| {
+        Barrier::open_or_create(name, options, 3)
+    });
+    let lock = |name: &str, options: &Options| RwLock::create(name, options, 7u64);
+    // SAFETY: as above.
+    let open = |name: &str| unsafe { RwLock::<u64>::open(name) };
+    // SAFETY: as above.
+    let either = |name: &str, options: &Options| unsafe { RwLock::open_or_create(name, options, 7u64) };
+    is_had_by_name!("rwlock", lock, open, either);
 }
 
 #[test]

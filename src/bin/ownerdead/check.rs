@@ -301,13 +301,13 @@ impl Check {
         }
         activity.end(&said);
         if let (Verdict::Fail | Verdict::Incomplete, Some(step)) = (outcome.verdict, last) {
-            self.explain(layer, step, &seen.log.failing.iter().cloned().collect::<Vec<_>>());
+            self.explain(layer, step, &seen.log.failing().into_iter().collect::<Vec<_>>());
         }
         Ok(outcome)
     }
 
     /// What a person needs to look into a layer that did not pass.
-    fn explain(&self, layer: Layer, step: &Step, failing: &[String]) {
+    fn explain(&self, layer: Layer, step: &Step, failing: &[&str]) {
         let log = self.log(layer);
         let text = fs::read(&log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);

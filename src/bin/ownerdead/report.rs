@@ -116,7 +116,8 @@ impl Tally {
 pub struct Log {
     pub passed: u64,
     failed: u64,
-    pub failing: BTreeSet<String>,
+    /// Target and name of each test that failed: two targets may have tests of one name.
+    failing: BTreeSet<(String, String)>,
     /// Runs of the fuzzer in steps before this one, and in this one.
     runs: (u64, u64),
     /// Inputs or messages by which the fuzzer ended.
@@ -155,11 +156,11 @@ impl Log {
                 self.latest = name.to_owned();
                 self.ended += 1;
                 if outcome.trim_end().ends_with("FAILED") {
-                    self.failing.insert(name.to_owned());
+                    self.failing.insert((self.target.clone(), name.to_owned()));
                 }
             }
         } else if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
-            self.failing.insert(name.to_owned());
+            self.failing.insert((self.target.clone(), name.to_owned()));
         } else if let Some(runs) = fuzzer_runs(line) {
             self.runs.1 = self.runs.1.max(runs);
         } else if let Some((_, input)) = line.split_once("Test unit written to ") {
@@ -188,9 +189,14 @@ impl Log {
         }
     }
 
+    /// The names of the tests that failed.
+    pub fn failing(&self) -> BTreeSet<&str> {
+        self.failing.iter().map(|(_, name)| name.as_str()).collect()
+    }
+
     /// How many tests failed that are not among `others`.
     fn failures_beside(&self, others: &BTreeSet<&str>) -> u64 {
-        let counted = self.failing.iter().filter(|name| others.contains(name.as_str())).count() as u64;
+        let counted = self.failing.iter().filter(|(_, name)| others.contains(name.as_str())).count() as u64;
         self.failed.max(self.failing.len() as u64) - counted
     }
 }
@@ -286,11 +292,11 @@ impl From<&Line> for Check {
 fn checks(tally: &Tally, log: &Log) -> Vec<Check> {
     let reported = tally.lines.values().map(Check::from);
     let tests: BTreeSet<&str> = tally.lines.values().flat_map(|line| [line.test.as_str(), &line.name]).collect();
-    let failing = log.failing.iter().filter(|name| !tests.contains(name.as_str()));
+    let failing = log.failing().into_iter().filter(|name| !tests.contains(name));
     let silent = failing.map(|name| (name, "the test failed: see the log"));
-    let silent = silent.chain(log.crashes.iter().map(|input| (input, "the fuzzer found this input")));
+    let silent = silent.chain(log.crashes.iter().map(|input| (input.as_str(), "the fuzzer found this input")));
     let failed = silent.map(|(name, detail)| Check {
-        name: name.clone(),
+        name: name.to_owned(),
         cases: 0,
         deaths: 0,
         violations: 1,
@@ -342,7 +348,7 @@ pub fn judge(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, took: Durati
 
 fn verdict(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, cases: u64, violations: u64) -> (Verdict, String) {
     let incomplete = tally.incomplete_tests();
-    let failed = log.failing.iter().filter(|name| !incomplete.contains(name.as_str())).cloned().collect();
+    let failed = log.failing().into_iter().filter(|name| !incomplete.contains(name)).map(str::to_owned).collect();
     let failing = [tally.of(State::Fail), failed, log.crashes.clone()];
     if let Some(names) = failing.into_iter().find(|names| !names.is_empty()) {
         return (Verdict::Fail, names.join("; "));

@@ -124,6 +124,12 @@ fn a_test_that_failed_because_its_check_is_incomplete_is_no_violation() {
     let outcome = judged(Layer::Loom, &[PASS, short], &said, Ended::Failure);
     assert_eq!((outcome.verdict, outcome.violations), (Verdict::Incomplete, 0));
     assert_eq!(outcome.reason, "b (budget ran out)");
+    // Two of one name, in two targets.
+    let target = |name: &str| format!("     Running models/x.rs (target/loom/release/deps/{name}-0a62c8858dbe0355)");
+    let (first, second) = (target("model_a"), target("model_b"));
+    let both = [&first, said[0], said[1], &second, said[0], said[1]];
+    let outcome = judged(Layer::Loom, &[PASS, short], &both, Ended::Failure);
+    assert_eq!((outcome.verdict, outcome.violations), (Verdict::Incomplete, 0));
     // Beside it, one that found something; and one that found something in a second check.
     let two = ["test the_test ... FAILED", "test other ... FAILED", "test result: FAILED. 3 passed; 2 failed;"];
     let outcome = judged(Layer::Loom, &[PASS, short], &two, Ended::Failure);
