@@ -51,6 +51,8 @@ mod rwlock;
 mod semaphore;
 #[cfg(not(model))]
 mod stage;
+#[cfg(not(model))]
+mod stream;
 
 #[cfg(model)]
 fn main() {}

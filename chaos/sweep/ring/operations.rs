@@ -2,119 +2,26 @@
 
 use super::super::case::{Case, Handles};
 use super::{CAPACITY, CONSUMER, Damage, HOLDS, Is, Opens, Operation, PRODUCER, Peer, Spsc, Victim, payload, records};
+use crate::case::operations;
+use crate::stream::{own, pops, pushes, stream_operations};
 use ownerdead::harness::kill::Facts;
 use ownerdead::ring::spsc::{Config, Opened};
 use std::time::Duration;
 
-/// Defines operations: functions of their own, so that their instructions are.
-macro_rules! operations {
-    ($($name:ident($subject:ident, $victim:ident, $facts:ident) $body:block)+) => {$(
-        #[inline(never)]
-        fn $name($subject: &Spsc, $victim: &mut Victim, $facts: &Facts) $body
-    )+};
-}
-
-/// The victim's seats.
-fn seated<T>(seat: &mut Option<T>) -> &mut T {
-    seat.as_mut().expect("the seat that the operation is of")
-}
-
-/// One record, by `push`; it may be refused.
-macro_rules! pushes {
-    ($victim:ident, $facts:ident, |$producer:ident, $kind:ident, $bytes:ident| $push:expr) => {{
-        let records = records($facts);
-        let (number, (bytes, len)) = ($victim.number, &$victim.payload);
-        let ($producer, $kind, $bytes) = (seated(&mut $victim.producer), number as u32, &bytes[..*len]);
-        records.push(number);
-        match $push {
-            Ok(_) => records.pushed(number),
-            Err(_) => records.push(number - 1),
-        }
-    }};
-}
-
-/// One record, by `pop`; there may be none.
-macro_rules! pops {
-    ($victim:ident, $facts:ident, |$consumer:ident, $bytes:ident| $pop:expr) => {{
-        let records = records($facts);
-        records.read_unseen();
-        let ($consumer, $bytes) = (seated(&mut $victim.consumer), &mut $victim.bytes);
-        if let Ok(number) = $pop {
-            records.committed(number.into());
-        }
-    }};
-}
+stream_operations!(of Spsc);
 
 operations! {
-    try_push(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.try_push(kind, bytes)) }
-    push_blocking(_s, victim, facts) { pushes!(victim, facts, |producer, kind, bytes| producer.push(kind, bytes)) }
-    push_timeout(_s, victim, facts) {
-        let timeout = victim.timeout.unwrap_or(Duration::MAX);
-        pushes!(victim, facts, |producer, kind, bytes| producer.push_timeout(kind, bytes, timeout))
-    }
-    reserve(_s, victim, facts) {
-        pushes!(victim, facts, |producer, kind, bytes| producer.reserve(kind, bytes.len()).and_then(|mut reservation| {
-            reservation.write(0, &bytes[..5]);
-            reservation.write(5, &bytes[5..]);
-            reservation.commit()
-        }))
-    }
-    reserve_and_drop(_s, victim, _facts) {
-        let (bytes, len) = &victim.payload;
-        if let Ok(mut reservation) = seated(&mut victim.producer).reserve(1, *len) {
-            reservation.write(0, &bytes[..*len]);
-        }
-    }
-    push_batch(subject, victim, facts) {
-        let records = records(facts);
-        let first = victim.number;
-        let [second, third] = [first + 1, first + 2].map(payload);
-        let all = [(first, &victim.payload), (first + 1, &second), (first + 2, &third)];
-        let most = if subject.is == NoBatch { 0 } else { all.len() };
-        let batch = all[..most].iter().map(|&(number, (bytes, len))| (number as u32, &bytes[..*len]));
-        records.push(first + 2);
-        let count = seated(&mut victim.producer).push_batch(batch).unwrap_or(0) as u64;
-        records.push(first - 1 + count);
-        records.pushed(first - 1 + count);
-    }
-    beat_producer(_s, victim, _facts) { seated(&mut victim.producer).beat() }
-    wait_consumer(_s, victim, _facts) { let _ = seated(&mut victim.producer).wait_consumer(victim.timeout); }
+    of Spsc;
+    beat_producer(_s, victim, _facts) { own(&mut victim.producer).beat() }
     close_producer(_s, victim, facts) {
         facts.word(HOLDS).set(0);
         victim.producer = None;
     }
     open_producer(subject, victim, _facts) { victim.producer = subject.ring.producer(&victim.me).map(Opened::into_inner).ok(); }
 
-    try_pop(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.try_pop(bytes)) }
-    pop_blocking(_s, victim, facts) { pops!(victim, facts, |consumer, bytes| consumer.pop(bytes)) }
-    pop_timeout(_s, victim, facts) {
-        let timeout = victim.timeout.unwrap_or(Duration::MAX);
-        pops!(victim, facts, |consumer, bytes| consumer.pop_timeout(bytes, timeout))
-    }
-    peek(_s, victim, facts) {
-        pops!(victim, facts, |consumer, bytes| consumer.peek().map(|peek| {
-            let _ = peek.copy_to(bytes);
-            let number = peek.kind();
-            peek.consume();
-            number
-        }))
-    }
-    peek_and_drop(_s, victim, _facts) { let _ = seated(&mut victim.consumer).peek().map(|peek| peek.len()); }
-    pop_batch(subject, victim, facts) {
-        let records = records(facts);
-        let due = records.due();
-        records.may_be_read.set(records.ended.get().min(due + 1).max(records.may_be_read.get()));
-        let count = seated(&mut victim.consumer).pop_batch(if subject.is == NoBatch { 0 } else { 2 }, |_, _| {}).unwrap_or(0) as u64;
-        records.committed(due - 1 + count);
-    }
-    discard(_s, victim, facts) {
-        let records = records(facts);
-        records.may_be_read.set(records.ended.get());
-        let _ = seated(&mut victim.consumer).discard();
-        records.committed(records.ended.get());
-    }
-    beat_consumer(_s, victim, _facts) { seated(&mut victim.consumer).beat() }
-    wait_producer(_s, victim, _facts) { let _ = seated(&mut victim.consumer).wait_producer(victim.timeout); }
+    peek_and_drop(_s, victim, _facts) { let _ = own(&mut victim.consumer).peek().map(|peek| peek.len()); }
+    beat_consumer(_s, victim, _facts) { own(&mut victim.consumer).beat() }
+    wait_producer(_s, victim, _facts) { let _ = own(&mut victim.consumer).wait_producer(victim.timeout); }
     close_consumer(_s, victim, facts) {
         facts.word(HOLDS).set(0);
         victim.consumer = None;
