@@ -8,6 +8,7 @@
 
 mod cell;
 mod claims;
+mod damaging;
 mod environment;
 mod fallback;
 mod files;
