@@ -75,13 +75,17 @@ fn claims_of_two_at_the_end_of_the_ring_do_not_overlap() {
 
 #[test]
 fn all_who_wait_for_room_get_it_though_the_reader_or_one_of_them_dies() {
-    Sweep::new("claims_full").victims(&["c", "p"]).preemptions(1, 0).runs(2_000).run(full);
+    Sweep::new("claims_full")
+        .victims(&["c", "p"])
+        .preemptions(1, 0)
+        .runs(2_000)
+        .run(|world| full(world, &bare(4), 2, ["p", "q"]));
 }
 
 #[test]
 fn two_deaths_at_a_full_ring_forget_nobody() {
     let sweep = Sweep::new("claims_full_two_deaths").victims(&["c", "p"]).two_deaths().preemptions(0, 0).runs(300);
-    sweep.time_may_pass().run(full);
+    sweep.time_may_pass().run(|world| full(world, &bare(4), 2, ["p", "q"]));
 }
 
 /// The kernel may wake a bell's thread alone.

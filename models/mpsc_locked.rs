@@ -4,7 +4,7 @@
 #[path = "worlds/locked.rs"]
 mod locked;
 
-use locked::{A, B, BARE, OTHER, Oracle, SECOND, add_producer, consumer, drain_last, producer, reserved, who};
+use locked::{A, B, BARE, OTHER, Oracle, SECOND, add_producer, consumer, drain_last, full, producer, reserved, who};
 use ownerdead::harness::model::{Sweep, World};
 use ownerdead::owner::SeatState;
 use ownerdead::ring::mpsc::locked::{Config, PopTimeoutError, PushTimeoutError, Ring, TryPopError, TryPushError};
@@ -174,58 +174,19 @@ fn a_record_whose_producer_dies_before_it_wakes_the_consumer_is_read() {
     });
 }
 
-/// A ring is full of two long records, and `a` and `b` wait for room. `c` reads a record; should it die, it comes back and does so again.
-fn full(world: &mut World) {
-    let ring = Ring::private(&BARE, 4);
-    let oracle = Rc::new(Oracle::default());
-    // They come first, and sleep before `c` comes, where nothing else is said.
-    for (who, name) in [(A, "a"), (B, "b")] {
-        let (open, look, o) = (ring.clone(), ring.clone(), Rc::clone(&oracle));
-        world.process_after(
-            name,
-            move || producer(&open),
-            move |mut producer| {
-                o.push_on(who, &look, &mut producer, 1);
-                producer
-            },
-        );
-    }
-    let (open, back, o, o2) = (ring.clone(), ring.clone(), Rc::clone(&oracle), Rc::clone(&oracle));
-    world
-        .process_after(
-            "c",
-            move || {
-                let me = open.attach().expect("a free slot");
-                let mut producer = open.producer(&me).expect("an honest ring").into_inner();
-                for _ in 0..2 {
-                    oracle.push(OTHER, &mut producer, 3).expect("room for two");
-                }
-                open.consumer(&me).expect("a vacant seat").into_inner()
-            },
-            move |mut consumer| {
-                o.look(&mut consumer).expect("two are there");
-                consumer
-            },
-        )
-        .restarts(move || {
-            let opened = back.consumer(&back.attach().expect("a free slot")).expect("a dead one's seat");
-            assert!(opened.owner_died() && back.status().consumer.generation == 1);
-            o2.next_reader();
-            let mut consumer = opened.into_inner();
-            o2.look(&mut consumer).expect("one is there still");
-            consumer
-        });
-}
-
 #[test]
 fn all_who_wait_for_room_get_it_though_the_reader_or_one_of_them_dies() {
-    Sweep::new("locked_full").victims(&["c", "a"]).preemptions(1, 0).runs(2_000).run(full);
+    Sweep::new("locked_full")
+        .victims(&["c", "a"])
+        .preemptions(1, 0)
+        .runs(2_000)
+        .run(|world| full(world, &BARE, 3, ["a", "b"]));
 }
 
 #[test]
 fn two_deaths_at_a_full_ring_forget_nobody() {
     let sweep = Sweep::new("locked_full_two_deaths").victims(&["c", "a"]).two_deaths().preemptions(0, 0).runs(300);
-    sweep.time_may_pass().run(full);
+    sweep.time_may_pass().run(|world| full(world, &BARE, 3, ["a", "b"]));
 }
 
 /// The ring is full and nobody reads: `a` waits for room, and holds up nobody over that.
