@@ -30,7 +30,7 @@ fn main() -> std::io::Result<()> {
     // to something that means something in one place or another.
     // For rings and cells a length, an offset; for locks a mark of sleepers alone.
     for (target, structures, words, groups, values) in [
-        ("rings_parser", 10, 48, 24, [(0, 100), (1, 31)]),
+        ("rings_parser", 12, 48, 24, [(0, 100), (1, 31)]),
         ("cells_parser", 3, 48, 8, [(0, 100), (1, 31)]),
         ("locks_parser", 8, 12, 8, [(0x80, 0), (13, 0x11)]),
     ] {

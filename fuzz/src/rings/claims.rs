@@ -1,4 +1,4 @@
-use super::{Parsed, Sides, look_at_next, options, popped, pushed, told, within};
+use super::{Parsed, Sides, look_at_next, options, pop_several, reserve_and_write, told};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
 use ownerdead::ring::RingError;
@@ -38,19 +38,7 @@ impl Sides for Producer {
         match operation {
             0 => _ = self.consumer_generation(),
             1 | 2 => told(self.wait_consumer(Some(Duration::ZERO))),
-            _ => {
-                let len = turn.input.below(256);
-                pushed(
-                    self.reserve(operation.into(), len).and_then(|mut room| {
-                        turn.disturb();
-                        turn.disturb();
-                        assert_eq!((room.len(), room.write(len, b"x")), (len, 0));
-                        if turn.flags & 4 == 0 { room.commit() } else { Ok(()) }
-                    }),
-                    len,
-                    longest,
-                );
-            }
+            _ => reserve_and_write!(self, operation, 256, longest, turn),
         }
     }
 }
@@ -60,10 +48,7 @@ impl Sides for Consumer {
         match operation {
             0 => self.beat(),
             1 => _ = self.generation(),
-            2..=4 => popped(self.pop_batch(8, |_, bytes| {
-                within(bytes, longest);
-                turn.disturb();
-            })),
+            2..=4 => pop_several!(self, longest, turn),
             _ => look_at_next!(self, longest, turn),
         }
     }

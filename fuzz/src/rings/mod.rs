@@ -3,6 +3,7 @@
 mod broadcast;
 mod claims;
 mod lanes;
+mod locked;
 mod mpmc;
 mod spsc;
 
@@ -33,6 +34,45 @@ macro_rules! look_at_next {
 }
 use look_at_next;
 
+/// Pushes a batch, while its memory is changed.
+macro_rules! push_several {
+    ($producer:expr, $longest:expr, $turn:expr) => {{
+        let payload = $crate::rings::payload($turn.input);
+        let records = (0..4).map(|kind| {
+            $turn.disturb();
+            (kind, payload.as_slice())
+        });
+        $crate::rings::pushed($producer.push_batch(records), payload.len(), $longest);
+    }};
+}
+use push_several;
+
+/// Takes a batch, while its memory is changed.
+macro_rules! pop_several {
+    ($consumer:expr, $longest:expr, $turn:expr) => {
+        $crate::rings::popped($consumer.pop_batch(8, |_, bytes| {
+            $crate::rings::within(bytes, $longest);
+            $turn.disturb();
+        }))
+    };
+}
+use pop_several;
+
+/// Reserves a record of less than `$below` bytes, and commits it or not, while its memory is changed.
+macro_rules! reserve_and_write {
+    ($producer:expr, $kind:expr, $below:expr, $longest:expr, $turn:expr) => {{
+        let len = $turn.input.below($below);
+        let committed = $producer.reserve($kind.into(), len).and_then(|mut room| {
+            $turn.disturb();
+            $turn.disturb();
+            assert_eq!((room.len(), room.write(len, b"x")), (len, 0));
+            if $turn.flags & 4 == 0 { room.commit() } else { Ok(()) }
+        });
+        $crate::rings::pushed(committed, len, $longest);
+    }};
+}
+use reserve_and_write;
+
 /// What a topology has beyond the interface of all.
 trait Parsed: Topology<Producer: Sides, Consumer: Sides> + Sized {
     /// Whether a consumer gets what was pushed before it came.
@@ -45,6 +85,10 @@ trait Parsed: Topology<Producer: Sides, Consumer: Sides> + Sized {
     fn words(&self) -> Vec<Words>;
     /// What it says of itself.
     fn status(&self) -> impl Debug;
+    /// Whether a push without a time-out would wait, for somebody who will not come.
+    fn would_wait(&self) -> bool {
+        false
+    }
 }
 
 /// The operations of a side that are its topology's own.
@@ -75,6 +119,7 @@ pub fn all() -> Vec<Box<dyn Play>> {
     add(&mut all, lanes::all());
     add(&mut all, claims::all());
     add(&mut all, broadcast::all());
+    add(&mut all, locked::all());
     all
 }
 
@@ -104,7 +149,9 @@ impl<R: Parsed> Structure for Ring<R> {
         let ring = R::of(segment).map_err(|error| error.to_string())?;
         _ = (format!("{:?}", ring.status()), ring.statistics());
         let me = ring.attach().map_err(|error| error.to_string())?;
-        if let Some(mut producer) = opened(ring.producer(&me)) {
+        if let Some(mut producer) = opened(ring.producer(&me))
+            && !ring.would_wait()
+        {
             pushed(producer.try_push(1, b"a record"), 8, ring.longest_payload());
         }
         if let Some(mut consumer) = opened(ring.consumer(&me)) {
@@ -128,7 +175,9 @@ impl<R: Parsed> Structure for Ring<R> {
             3 => *consumer = None,
             4 => _ = (format!("{:?}", self.0.status()), self.0.statistics()),
             5..=8 => {
-                if let Some(producer) = producer {
+                if let Some(producer) = producer
+                    && (operation == TIMED || !self.0.would_wait())
+                {
                     push(producer, operation, longest, turn);
                 }
             }
@@ -138,7 +187,9 @@ impl<R: Parsed> Structure for Ring<R> {
                 }
             }
             12.. if turn.flags & 2 == 0 => {
-                if let Some(producer) = producer {
+                if let Some(producer) = producer
+                    && !self.0.would_wait()
+                {
                     producer.more(operation % 8, longest, turn);
                 }
             }
@@ -169,6 +220,9 @@ fn opened<H>(opened: Result<Opened<H>, impl Display + Debug>) -> Option<H> {
     opened.map(Opened::into_inner).map_err(|error| said(&error)).ok()
 }
 
+/// The push that has a time-out.
+const TIMED: u8 = 7;
+
 /// A payload, up to three times as long as fits in half a ring of 1 KiB.
 fn payload(input: &mut Input<'_>) -> Vec<u8> {
     let len = usize::from(input.byte());
@@ -179,7 +233,7 @@ fn push<P: Produce>(producer: &mut P, operation: u8, longest: usize, turn: &mut 
     let payload = payload(turn.input);
     let result = match operation {
         5 | 6 => producer.try_push(1, &payload),
-        7 => return told(producer.push_timeout(2, &payload, Duration::ZERO)),
+        TIMED => return told(producer.push_timeout(2, &payload, Duration::ZERO)),
         _ => producer.reserve(3, payload.len()).and_then(|mut room| {
             let offset = turn.input.below(256);
             turn.disturb();

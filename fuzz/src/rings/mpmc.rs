@@ -1,4 +1,4 @@
-use super::{Parsed, Sides, look_at_next, options, pushed};
+use super::{Parsed, Sides, look_at_next, options, reserve_and_write};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
 use ownerdead::ring::RingError;
@@ -35,16 +35,7 @@ impl Parsed for Ring {
 
 impl Sides for Producer {
     fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
-        let len = turn.input.below(80);
-        pushed(
-            self.reserve(operation.into(), len).and_then(|mut room| {
-                turn.disturb();
-                assert_eq!((room.len(), room.write(len, b"x")), (len, 0));
-                if turn.flags & 4 == 0 { room.commit() } else { Ok(()) }
-            }),
-            len,
-            longest,
-        );
+        reserve_and_write!(self, operation, 80, longest, turn);
     }
 }
 

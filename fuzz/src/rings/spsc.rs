@@ -1,4 +1,4 @@
-use super::{Parsed, Sides, look_at_next, options, payload, popped, pushed, told, within};
+use super::{Parsed, Sides, look_at_next, options, pop_several, popped, push_several, told};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
 use ownerdead::ring::RingError;
@@ -36,14 +36,7 @@ impl Sides for Producer {
             0 | 1 => self.beat(),
             2 | 3 => told(self.wait_consumer(Some(Duration::ZERO))),
             4 => _ = self.generation(),
-            _ => {
-                let payload = payload(turn.input);
-                let records = (0..4).map(|kind| {
-                    turn.disturb();
-                    (kind, payload.as_slice())
-                });
-                pushed(self.push_batch(records), payload.len(), longest);
-            }
+            _ => push_several!(self, longest, turn),
         }
     }
 }
@@ -55,10 +48,7 @@ impl Sides for Consumer {
             1 => _ = self.generation(),
             2 => told(self.wait_producer(Some(Duration::ZERO))),
             3 => popped(self.discard()),
-            4 | 5 => popped(self.pop_batch(8, |_, bytes| {
-                within(bytes, longest);
-                turn.disturb();
-            })),
+            4 | 5 => pop_several!(self, longest, turn),
             _ => look_at_next!(self, longest, turn),
         }
     }

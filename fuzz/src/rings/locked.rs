@@ -1,0 +1,60 @@
+use super::{Parsed, Sides, look_at_next, options, pop_several, popped, push_several, reserve_and_write, told};
+use crate::memory::{Words, lines, row};
+use crate::parser::Turn;
+use ownerdead::owner::SeatState;
+use ownerdead::ring::RingError;
+use ownerdead::ring::mpsc::locked::{Config, Consumer, Producer, Ring};
+use ownerdead::segment::{Kind, Segment};
+use std::fmt::Debug;
+use std::time::Duration;
+
+pub fn all() -> impl Iterator<Item = Ring> {
+    let config = Config::new(1024);
+    let configs = [config.checksum(false), config.checksum(true).wipe(true)];
+    configs.into_iter().map(|config| Ring::memfd(&options(), &config).expect("a ring"))
+}
+
+impl Parsed for Ring {
+    const KIND: Kind = Kind::MPSC_LOCKED;
+
+    fn of(segment: Segment) -> Result<Self, RingError> {
+        Self::from_segment(segment)
+    }
+    fn segment(&self) -> &Segment {
+        self.segment()
+    }
+    /// Of the turn and the seat, of the stream, and the first records.
+    fn words(&self) -> Vec<Words> {
+        [&lines(0, 6)[..], &lines(1024, 6), &[row(4096, 16)]].concat()
+    }
+    fn status(&self) -> impl Debug {
+        self.status()
+    }
+    /// Somebody has the turn, whom the memory says to be alive.
+    fn would_wait(&self) -> bool {
+        matches!(self.status().turn, SeatState::Alive(_))
+    }
+}
+
+impl Sides for Producer {
+    fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
+        match operation {
+            0 => _ = self.consumer_generation(),
+            1 | 2 => told(self.wait_consumer(Some(Duration::ZERO))),
+            3..=5 => reserve_and_write!(self, operation, 256, longest, turn),
+            _ => push_several!(self, longest, turn),
+        }
+    }
+}
+
+impl Sides for Consumer {
+    fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
+        match operation {
+            0 => self.beat(),
+            1 => _ = self.generation(),
+            2 => popped(self.discard()),
+            3..=5 => pop_several!(self, longest, turn),
+            _ => look_at_next!(self, longest, turn),
+        }
+    }
+}
