@@ -297,6 +297,101 @@ impl Subject for Addresses {
     }
 }
 
+/// A jump by each of the sixteen conditions, with these flags: overflow, sign, zero, parity, carry. Which were not taken.
+fn conditions(flags: u64) -> u64 {
+    let [carry, parity, zero, sign, overflow] = [0, 1, 2, 3, 4].map(|bit| flags >> bit & 1);
+    // As `sahf` takes them.
+    let low = carry | parity << 2 | zero << 6 | sign << 7;
+    let not_taken;
+    // SAFETY: it jumps forward within itself.
+    unsafe {
+        core::arch::asm!(
+            // Overflow, if it is 1.
+            "add al, 127",
+            "mov ah, cl",
+            "sahf",
+            // From here on nothing changes flags.
+            "mov {sum}, 0",
+            "jo 2f", "lea {sum}, [{sum} + 0x1]", "2:",
+            "jno 2f", "lea {sum}, [{sum} + 0x2]", "2:",
+            "jb 2f", "lea {sum}, [{sum} + 0x4]", "2:",
+            "jae 2f", "lea {sum}, [{sum} + 0x8]", "2:",
+            "je 2f", "lea {sum}, [{sum} + 0x10]", "2:",
+            "jne 2f", "lea {sum}, [{sum} + 0x20]", "2:",
+            "jbe 2f", "lea {sum}, [{sum} + 0x40]", "2:",
+            "ja 2f", "lea {sum}, [{sum} + 0x80]", "2:",
+            "js 2f", "lea {sum}, [{sum} + 0x100]", "2:",
+            "jns 2f", "lea {sum}, [{sum} + 0x200]", "2:",
+            "jp 2f", "lea {sum}, [{sum} + 0x400]", "2:",
+            "jnp 2f", "lea {sum}, [{sum} + 0x800]", "2:",
+            "jl 2f", "lea {sum}, [{sum} + 0x1000]", "2:",
+            "jge 2f", "lea {sum}, [{sum} + 0x2000]", "2:",
+            "jle 2f", "lea {sum}, [{sum} + 0x4000]", "2:",
+            "jg 2f", "lea {sum}, [{sum} + 0x8000]", "2:",
+            inout("rax") overflow => _,
+            in("cl") low as u8,
+            sum = out(reg) not_taken,
+        );
+    }
+    not_taken
+}
+
+/// Instructions of many kinds: jumps by every condition, by tables and through pointers, loops that are instructions, floating point,
+/// calls of the C library and of the kernel. Nothing of the allocator, whose heap is another one in each sweep.
+#[inline(never)]
+fn goes_everywhere(toy: &Toy) {
+    let mut numbers: [i64; 40] = core::array::from_fn(|index| (index as i64 * 7919) % 101 - 50);
+    numbers.sort_unstable();
+    toy.set(0, numbers[0] as u64);
+    let steps: [fn(u64) -> u64; 4] =
+        [|n| n.rotate_left(7), |n| n.wrapping_mul(31), u64::swap_bytes, |n| u64::from(n.count_ones())];
+    let mixed = numbers.iter().enumerate().fold(1, |sum, (index, &number)| {
+        let sum = steps[index % 4](sum);
+        match number.rem_euclid(9) {
+            0 => sum.wrapping_add(1),
+            1 => sum ^ 0xff,
+            2 => sum >> 1,
+            3 => sum.saturating_sub(1000),
+            4 => sum | 1 << 40,
+            5 => !sum,
+            6 => sum.checked_add(u64::MAX / 3).unwrap_or(3),
+            7 => (u128::from(sum) * u128::from(sum) % 1_000_003) as u64,
+            _ => sum,
+        }
+    });
+    toy.set(1, mixed);
+    let text = core::str::from_utf8(b"1.5e3,-2.25,nan").expect("ASCII");
+    let sum: f64 = text.split(',').filter_map(|part| part.parse::<f64>().ok()).filter(|part| !part.is_nan()).sum();
+    let root = if sum.sqrt() > 38.0 { sum.sqrt() } else { sum.hypot(1.0) };
+    toy.set(2, root.to_bits());
+    let (mut from, mut to) = ([1u8; 700], [0u8; 700]);
+    from[699] = 9;
+    // SAFETY: both have as many bytes. (The instruction is one step for each of them.)
+    unsafe {
+        core::arch::asm!(
+            "rep movsb",
+            inout("rcx") from.len() => _, inout("rsi") from.as_ptr() => _, inout("rdi") to.as_mut_ptr() => _,
+            options(nostack, preserves_flags)
+        );
+    }
+    toy.set(3, to.iter().map(|&byte| u64::from(byte)).sum());
+    toy.set(5, (0..32).fold(0u64, |sum, flags| sum.wrapping_mul(3).wrapping_add(conditions(flags))));
+    let mut table = [0u64; 4];
+    // SAFETY: it jumps to its own end, by the table.
+    unsafe {
+        core::arch::asm!(
+            "lea {to}, [rip + 2f]",
+            "mov [{table} + 24], {to}",
+            "jmp qword ptr [{table} + {index} * 8]",
+            "ud2",
+            "2:",
+            to = out(reg) _, table = in(reg) table.as_mut_ptr(), index = in(reg) 3u64,
+        );
+    }
+    // SAFETY: strings that end, and no arguments.
+    toy.set(4, unsafe { libc::strtoul(c"0x1f".as_ptr(), core::ptr::null_mut(), 16) + libc::getppid() as u64 });
+}
+
 /// Many instructions, however they are compiled.
 fn counts_up(toy: &Toy) {
     (1..=1000).for_each(|count| toy.set(0, count));
@@ -310,6 +405,21 @@ pub fn cases(all: &mut Vec<Case>) {
     all.push(Case::check("engine.stack_and_victim_lie_where_they_were_recorded".into(), |name| {
         let report = Sweep::new(name, &Addresses(Memory::zeroed(4096).expect("memory"))).run()?;
         Ok(report.passed().then(SweepReport::default).ok_or_else(|| report.to_string()))
+    }));
+    all.push(Case::check("engine.breakpoints_come_by_the_boundaries_that_the_trap_flag_does".into(), |name| {
+        let [by_breakpoints, by_flag] = [false, true].map(|flag| {
+            // The first one's memory is written to.
+            let toy = toy(goes_everywhere, read_any);
+            Sweep::new(name, &toy).trap_flag_alone(flag).planted(false).run()
+        });
+        let (by_breakpoints, by_flag) = (by_breakpoints?, by_flag?);
+        let same = by_breakpoints.instructions == by_flag.instructions
+            && by_breakpoints.states == by_flag.states
+            && by_breakpoints.places == by_flag.places;
+        let passed = same && by_flag.passed() && by_flag.instructions > 2000;
+        Ok(passed
+            .then(SweepReport::default)
+            .ok_or_else(|| format!("by breakpoints: {by_breakpoints}\nby the flag: {by_flag}")))
     }));
     for (name, make, how, fits) in CHECKS {
         all.push(Case::check(format!("engine.{name}"), move |name| {

@@ -1,6 +1,6 @@
 //! Time in the processes of a sweep: so many calls, whatever the machine does.
 //!
-//! A process that is single-stepped is ten thousand times slower than one that is not. Would time pass in them, they would take
+//! A process that is single-stepped is thousands of times slower than one that is not. Would time pass in them, they would take
 //! different paths: one has its deadline behind it when the other goes to sleep. So `clock_gettime` of the C library is
 //! overwritten in these processes alone. It says that it is an hour ago (or, on a machine that has not been up for so long, one second after its start), and a millisecond more at each call; a sleep with a
 //! deadline in that time is over at once, for the kernel has its own clock.

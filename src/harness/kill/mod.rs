@@ -27,6 +27,7 @@ mod engine;
 mod facts;
 mod instants;
 mod memory;
+mod next;
 mod nursery;
 mod plant;
 mod record;

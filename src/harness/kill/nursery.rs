@@ -62,10 +62,15 @@ pub(super) struct Nursery<'e> {
 }
 
 impl<'e> Nursery<'e> {
-    /// Forks it. `log` is where recordings go.
-    pub(super) fn new<S: Subject>(engine: &'e Engine, subject: &'e S, log: &'e Memory) -> Result<Self, EngineError> {
+    /// Forks it. `log` is where recordings go; `flag_alone` is how: see [`super::Sweep::trap_flag_alone`].
+    pub(super) fn new<S: Subject>(
+        engine: &'e Engine,
+        subject: &'e S,
+        log: &'e Memory,
+        flag_alone: bool,
+    ) -> Result<Self, EngineError> {
         let (line, theirs) = UnixStream::pair().map_err(os("socketpair"))?;
-        let mut recorder = Recorder::new(log, subject.memory(), &engine.facts);
+        let mut recorder = Recorder::new(log, subject.memory(), &engine.facts, flag_alone);
         let process = engine.fork(|| {
             serve(engine, subject, &mut recorder, theirs);
             Ok("")

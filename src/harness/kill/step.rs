@@ -1,8 +1,9 @@
 //! A victim that single-steps itself, and writes down what is new after each instruction.
 //!
-//! The trap flag makes the processor raise SIGTRAP after each instruction; the handler compares the memory with its last copy, and
-//! the thread's robust list with what it was. After a system call there is no such trap, since the kernel returns past it: so a
-//! breakpoint is put behind each `syscall` instruction before it is executed.
+//! A trap comes before each instruction: from a breakpoint there, where it is known which one will be next ([`next`]), else from the trap
+//! flag, which has the processor raise SIGTRAP after the one that it executes. The handler compares the memory with its last copy, and
+//! the thread's robust list with what it was. After a system call the flag gives no trap, since the kernel returns past it: there is
+//! always a breakpoint behind a `syscall` instruction.
 //!
 //! The log is words in memory that the engine shares, for each instruction:
 //!
@@ -12,21 +13,28 @@
 //! ```
 
 use super::engine::Board;
+use super::next::{is_system_call, next, prepare};
 use super::trampoline::{EFL, RIP, RSP, TRAP_FLAG, run};
 use super::walk::Walker;
 use super::{Facts, Memory};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
+use core::arch::naked_asm;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::io;
+use std::ops::Range;
 use std::ptr;
 
 pub(super) const PAGE: usize = 4096;
-/// `syscall`, of two bytes.
-const SYSCALL: [u8; 2] = [0x0f, 0x05];
 /// `int3`.
 pub(super) const BREAKPOINT: u8 = 0xcc;
+
+/// The breakpoint that is in place while the victim runs: where, or 0, and the byte that belongs there.
+static NEXT: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// Pages that are known to be writable, each in the place of its number modulo this.
+const PAGES: usize = 256;
 
 thread_local! {
     static STEPPER: Cell<*mut Stepper<'static>> = const { Cell::new(ptr::null_mut()) };
@@ -40,6 +48,8 @@ pub(super) struct Recorder<'s> {
     facts: &'s [AtomicU64],
     facts_were: Box<[u64]>,
     walker: Walker,
+    code: Box<[Range<u64>]>,
+    flag_alone: bool,
 }
 
 /// What the handler works with.
@@ -55,15 +65,17 @@ struct Stepper<'s> {
     walker: &'s mut Walker,
     /// Where the operation returns to.
     returned: u64,
-    /// A breakpoint behind a system call: where, and the byte that belongs there.
-    behind: Option<(u64, u8)>,
-    /// The page that was made writable last.
-    writable: u64,
+    /// Where a breakpoint may be. Elsewhere it would be written to data, if the operation jumps there.
+    code: &'s [Range<u64>],
+    flag_alone: bool,
+    /// Numbers of pages that were made writable.
+    writable: [u64; PAGES],
 }
 
 impl<'s> Recorder<'s> {
     /// Of what `memory` and `facts` are, into `log`.
-    pub(super) fn new(log: &'s Memory, memory: &'s Memory, facts: &'s Facts) -> Self {
+    pub(super) fn new(log: &'s Memory, memory: &'s Memory, facts: &'s Facts, flag_alone: bool) -> Self {
+        prepare();
         Self {
             log: log.words(),
             memory: memory.words(),
@@ -71,6 +83,8 @@ impl<'s> Recorder<'s> {
             facts: facts.words(),
             facts_were: facts.image(),
             walker: Walker::new(memory),
+            code: code(),
+            flag_alone,
         }
     }
 
@@ -93,9 +107,10 @@ impl<'s> Recorder<'s> {
             facts: self.facts,
             facts_were: &mut self.facts_were,
             walker: &mut self.walker,
+            code: &self.code,
+            flag_alone: self.flag_alone,
             returned: 0,
-            behind: None,
-            writable: 0,
+            writable: [0; PAGES],
         };
         handle(on_step as *const () as usize)?;
         STEPPER.set((&raw mut stepper).cast());
@@ -131,7 +146,37 @@ pub(super) fn make_writable(at: u64, bytes: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes the breakpoint away, has [`stepped`] say where the next one is to be, and puts it there. In assembly: neither before the first
+/// nor after the last of these is anything executed that it could be in.
+#[unsafe(naked)]
 extern "C" fn on_step(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
+    naked_asm!(
+        "lea rax, [rip + {next}]",
+        "mov rcx, [rax]",
+        "test rcx, rcx",
+        "jz 2f",
+        "mov r8, [rax + 8]",
+        "mov [rcx], r8b",
+        "2:",
+        "mov rdi, rdx",
+        // As the ABI has it: a multiple of 16 before a call.
+        "sub rsp, 8",
+        "call {stepped}",
+        "add rsp, 8",
+        "lea rax, [rip + {next}]",
+        "mov rcx, [rax]",
+        "test rcx, rcx",
+        "jz 3f",
+        "mov byte ptr [rcx], {breakpoint}",
+        "3:",
+        "ret",
+        next = sym NEXT,
+        stepped = sym stepped,
+        breakpoint = const BREAKPOINT,
+    )
+}
+
+extern "C" fn stepped(context: *mut c_void) {
     // SAFETY: `record` has set it, and it lives until the operation has returned; traps come then alone, and one at a time.
     let stepper = unsafe { &mut *STEPPER.get() };
     // SAFETY: the kernel passes a context, which is this handler's to change.
@@ -145,12 +190,12 @@ extern "C" fn on_step(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
 
 impl Stepper<'_> {
     fn step(&mut self, registers: &mut [i64; 23]) {
-        if let Some((at, byte)) = self.behind.take() {
-            // SAFETY: the breakpoint was written there, to a page that was made writable for it.
-            unsafe { (at as *mut u8).write_volatile(byte) };
-            registers[RIP] = at as i64;
-            registers[EFL] |= TRAP_FLAG as i64;
+        let breakpoint = NEXT[0].swap(0, Relaxed);
+        if breakpoint != 0 {
+            // The processor has executed the breakpoint, and not what belongs there.
+            registers[RIP] = breakpoint as i64;
         }
+        registers[EFL] &= !(TRAP_FLAG as i64);
         let at = registers[RIP] as u64;
         if self.returned == 0 {
             // SAFETY: the first trap is before the operation's first instruction, so the address to return to is on top.
@@ -159,11 +204,20 @@ impl Stepper<'_> {
         let goes_on = self.write_down(at);
         self.board.recorded(self.at, false);
         if !goes_on || at == self.returned {
-            registers[EFL] &= !(TRAP_FLAG as i64);
             self.board.recorded(self.at, goes_on);
             return;
         }
-        self.break_behind(at);
+        if (!self.flag_alone || is_system_call(at))
+            && let Some(next) = next(at, registers)
+            && self.break_at(next)
+        {
+            return;
+        }
+        registers[EFL] |= TRAP_FLAG as i64;
+        if is_system_call(at) {
+            // The boundary is missed, and said to be.
+            self.board.missed_boundary();
+        }
     }
 
     /// Whether there was room.
@@ -190,29 +244,35 @@ impl Stepper<'_> {
         true
     }
 
-    /// Puts a breakpoint behind the instruction at `at`, if it is a system call.
-    fn break_behind(&mut self, at: u64) {
-        // SAFETY: the processor is about to execute it; a longer instruction at the end of a mapping has two bytes all the same,
-        // and a shorter one is followed by others of its function.
-        let bytes = unsafe { (at as *const [u8; 2]).read_unaligned() };
-        if bytes != SYSCALL {
-            return;
-        }
-        let behind = at + 2;
-        if self.writable != behind / PAGE as u64 {
-            if make_writable(behind, 1).is_err() {
-                // The boundary is missed, and said to be.
-                self.board.missed_boundary();
-                return;
+    /// Has a breakpoint put at `at`, if that can be.
+    fn break_at(&mut self, at: u64) -> bool {
+        let page = at / PAGE as u64;
+        let known = &mut self.writable[page as usize % PAGES];
+        if *known != page {
+            if !self.code.iter().any(|code| code.contains(&at)) || make_writable(at, 1).is_err() {
+                return false;
             }
-            self.writable = behind / PAGE as u64;
+            *known = page;
         }
-        // SAFETY: code of this process, made writable above; this thread, the only one, is not executing it now.
-        unsafe {
-            self.behind = Some((behind, (behind as *const u8).read_volatile()));
-            (behind as *mut u8).write_volatile(BREAKPOINT);
-        }
+        // SAFETY: code of this process, made writable.
+        let byte = unsafe { (at as *const u8).read_volatile() };
+        NEXT[1].store(byte.into(), Relaxed);
+        NEXT[0].store(at, Relaxed);
+        true
     }
+}
+
+/// Where this process has code, by its list of mappings; nowhere, if that cannot be read.
+fn code() -> Box<[Range<u64>]> {
+    let text = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let range = |line: &str| {
+        // `start-end perms ...`
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let number = |hex| u64::from_str_radix(hex, 16).ok();
+        rest.get(2..4)?.eq("xp").then_some(number(start)?..number(end)?)
+    };
+    text.lines().filter_map(range).collect()
 }
 
 fn copy(words: &[AtomicU64], into: &mut [u64]) {

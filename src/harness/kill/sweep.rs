@@ -137,6 +137,7 @@ pub struct Sweep<'s, S> {
     patience: Duration,
     most_found: usize,
     log_words: usize,
+    flag_alone: bool,
 }
 
 impl<'s, S: Subject> Sweep<'s, S> {
@@ -151,6 +152,7 @@ impl<'s, S: Subject> Sweep<'s, S> {
             patience: Duration::from_secs(10),
             most_found: 3,
             log_words: 1 << 24,
+            flag_alone: false,
         }
     }
 
@@ -193,6 +195,14 @@ impl<'s, S: Subject> Sweep<'s, S> {
         self
     }
 
+    /// Whether single-stepping uses the processor's trap flag at each instruction, and not breakpoints where it is known which one comes next.
+    /// The boundaries are the same, and on a virtual machine it takes several times as long: to see whether the engine is at fault. Not,
+    /// unless this says otherwise; without the feature `symbols` always.
+    pub fn trap_flag_alone(mut self, yes: bool) -> Self {
+        self.flag_alone = yes;
+        self
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -209,7 +219,7 @@ impl<'s, S: Subject> Sweep<'s, S> {
         cast.finish()?;
         let start = State { memory: memory.image(), facts: engine.facts.image(), walk: Walk::default() };
         let report = SweepReport { name: self.name.clone(), ..SweepReport::default() };
-        let nursery = Nursery::new(&engine, self.subject, &log)?;
+        let nursery = Nursery::new(&engine, self.subject, &log, self.flag_alone)?;
         let mut work = Work { sweep: &self, engine: &engine, nursery, start, judged: HashMap::new(), report };
         let result = work.sweep();
         let report = work.report;
