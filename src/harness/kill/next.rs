@@ -29,7 +29,9 @@ pub(super) use decoded::{next, prepare};
 mod decoded {
     use super::super::step::PAGE;
     use super::super::trampoline::{EFL, RSP};
-    use iced_x86::{Code, ConditionCode, Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
+    use iced_x86::{
+        Code, ConditionCode, Decoder, DecoderError, DecoderOptions, FlowControl, Instruction, OpKind, Register,
+    };
 
     /// The longest instruction.
     const LONGEST: usize = 15;
@@ -64,14 +66,17 @@ mod decoded {
 
     fn decode(at: u64) -> Instruction {
         let within = |length| {
-            // SAFETY: the processor is about to execute the instruction at `at`, so the rest of its page can be read; and more only if the
-            // instruction goes beyond it.
+            // SAFETY: the processor is about to execute the instruction at `at`, so the rest of its page can be read; and the next page
+            // too, since more is asked for only if the instruction goes on there.
             let bytes = unsafe { core::slice::from_raw_parts(at as *const u8, length) };
-            Decoder::with_ip(64, bytes, at, DecoderOptions::NONE).decode()
+            let mut decoder = Decoder::with_ip(64, bytes, at, DecoderOptions::NONE);
+            (decoder.decode(), decoder.last_error())
         };
         let left = PAGE - at as usize % PAGE;
-        let instruction = within(left.min(LONGEST));
-        if instruction.is_invalid() && left < LONGEST { within(LONGEST) } else { instruction }
+        match within(left.min(LONGEST)) {
+            (_, DecoderError::NoMoreBytes) if left < LONGEST => within(LONGEST).0,
+            (instruction, _) => instruction,
+        }
     }
 
     /// What has no trap of its own in the middle, and none that is put off.
