@@ -1,4 +1,4 @@
-//! Four producers and four consumers at one MPMC ring; one of each is killed every few milliseconds, and others are stopped for a
+//! Four producers and four consumers at one MPMC ring; one of each is killed some forty times a second, and others are stopped for a
 //! while. All that was committed arrives, whole and once; only what a dead consumer had claimed may come again.
 
 use super::{many_slots, payload};
