@@ -10,6 +10,8 @@
 set -uo pipefail
 binary=$1
 shift
+# What `cargo run` starts, a fuzzer say, is no test: asked for a list of its tests, it would do all its work unseen.
+[[ $binary == */deps/* ]] || exec "$binary" "$@"
 threads=${RUST_TEST_THREADS:-$(nproc)} show= take= ignored=()
 for argument; do
     if [[ -n $take ]]; then threads=$argument take=; continue; fi
