@@ -51,6 +51,20 @@ fn main() -> std::io::Result<()> {
             }
         }
     }
+    // Every structure: its operations without a peer; and each, with new handles and on memory that is whole, with one that changes a word after so
+    // many accesses, or a word that is accessed again.
+    for structure in 0..23 {
+        let calm: Vec<u8> = (10..32).flat_map(|operation| [operation, 0, 40]).collect();
+        write("hostile", &format!("calm_{structure}"), &[&[structure][..], &calm, &calm].concat())?;
+        for (when, kind, number) in
+            [(3, 0, 100), (9, 5, 0), (128, 1, 31), (192, 0, 100), (193, 13, 0x11), (194, 1, 31), (195, 0, 100)]
+        {
+            let fire =
+                |operation: u8| [6, 12, 0, 13, 0, 10, 0, 11, 0, operation, 1, when, 1, operation, kind, number, 40];
+            let all: Vec<u8> = (10..32).flat_map(fire).collect();
+            write("hostile", &format!("fire_{structure}_{when}"), &[&[structure][..], &all].concat())?;
+        }
+    }
     // All operations of each structure, in two configurations; a ring that fills up and wraps.
     let all: Vec<u8> = (0..16).chain(0x90..0xa0).flat_map(|operation| [operation, 40]).collect();
     for structure in 0..12 {

@@ -9,4 +9,4 @@ thread_local! {
     static ALL: Vec<Box<dyn Play>> = cells::all();
 }
 
-fuzz_target!(|data: &[u8]| ALL.with(|all| play(all, data)));
+fuzz_target!(|data: &[u8]| ALL.with(|all| play(all, data, false)));

@@ -30,6 +30,28 @@ pub fn row(at: usize, count: usize) -> Words {
     Words { at, count, stride: 8 }
 }
 
+/// What is done to a memory, once.
+pub enum Change {
+    /// To a word of the body: what it becomes.
+    Word(usize, Box<dyn FnOnce(u64) -> u64>),
+    Many(Box<dyn FnOnce(&Memory)>),
+}
+
+impl Change {
+    fn word(word: usize, to: impl FnOnce(u64) -> u64 + 'static) -> Self {
+        Self::Word(word, Box::new(to))
+    }
+    fn many(by: impl FnOnce(&Memory) + 'static) -> Self {
+        Self::Many(Box::new(by))
+    }
+    pub fn make(self, memory: &Memory) {
+        match self {
+            Self::Word(word, to) => memory.body[word].store(to(memory.body[word].load(Relaxed)), Relaxed),
+            Self::Many(by) => by(memory),
+        }
+    }
+}
+
 pub struct Memory {
     segment: Segment,
     table: Table,
@@ -75,39 +97,58 @@ impl Memory {
     /// How many ways of changing the memory there are.
     pub const WAYS: u8 = 8;
 
-    /// Changes the memory in a way, less than [`Self::WAYS`]: a word that means something to any value, to one that means something, by a bit,
-    /// or by a little; all words that mean the same to one value; words anywhere; all is put back; a life word.
+    /// Changes the memory in a way, less than [`Self::WAYS`].
     pub fn change(&self, way: u8, input: &mut Input<'_>) {
-        let word = |input: &mut Input<'_>| &self.body[self.telling[input.below(self.telling.len().min(256))]];
+        self.draw(way, input).make(self);
+    }
+
+    /// A change in a way: a word that means something to any value, to one that means something, by a bit, or by a little; all words that mean
+    /// the same to one value; words anywhere; all is put back; a life word.
+    pub fn draw(&self, way: u8, input: &mut Input<'_>) -> Change {
+        let word = |input: &mut Input<'_>| self.telling[input.below(self.telling.len().min(256))];
         match way {
-            0 => word(input).store(input.word(), Relaxed),
-            1 => word(input).store(value(input), Relaxed),
-            2 => {
+            0 | 1 => {
                 let word = word(input);
-                word.store(word.load(Relaxed) ^ 1 << input.below(64), Relaxed);
+                let value = if way == 0 { input.word() } else { value(input) };
+                Change::word(word, move |_| value)
+            }
+            2 => {
+                let (word, bit) = (word(input), 1 << input.below(64));
+                Change::word(word, move |old| old ^ bit)
             }
             3 => {
                 let (word, by) = (word(input), input.byte().cast_signed());
-                word.store(word.load(Relaxed).wrapping_add_signed(by.into()), Relaxed);
+                Change::word(word, move |old| old.wrapping_add_signed(by.into()))
             }
             4 => {
-                let (alike, value) = (&self.alike[input.below(self.alike.len())], value(input));
-                alike.iter().for_each(|&index| self.body[index].store(value, Relaxed));
+                let (which, value) = (input.below(self.alike.len()), value(input));
+                Change::many(move |memory| {
+                    memory.alike[which].iter().for_each(|&index| memory.body[index].store(value, Relaxed));
+                })
             }
             5 => {
                 let at = usize::from(u16::from_le_bytes([input.byte(), input.byte()]));
-                let count = input.below(17);
-                (0..count).for_each(|index| self.body[(at + index) % self.body.len()].store(input.word(), Relaxed));
+                let values: Vec<_> = (0..input.below(17)).map(|_| input.word()).collect();
+                Change::many(move |memory| {
+                    let places = (at..).map(|index| &memory.body[index % memory.body.len()]);
+                    places.zip(values).for_each(|(word, value)| word.store(value, Relaxed));
+                })
             }
-            6 => self.heal_body(),
+            6 => Change::many(Self::heal_body),
             _ => {
                 let slot = input.below(self.table.slots());
                 // What a life word may be: somebody's, a dead one's, one that moves, or anything.
                 let low = [0, 1, 1 << 22, 1 << 30, 1 << 31, 1 << 29 | 1, 1 << 29 | 2, input.byte().into()];
                 let life = u64::from(input.byte()) << 32 | low[input.below(8)];
-                write_life(&self.segment, slot, life);
+                Change::many(move |memory| write_life(&memory.segment, slot, life))
             }
         }
+    }
+
+    /// Which word of the body lies there, if one does.
+    pub fn word_at(&self, address: usize) -> Option<usize> {
+        let index = address.checked_sub(self.body.as_ptr().addr())? / 8;
+        (index < self.body.len()).then_some(index)
     }
 }
 

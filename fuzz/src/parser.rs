@@ -5,17 +5,28 @@
 //! outside, 9 opens the structure anew, and the rest are the structure's own, and may use the other three bits.
 //!
 //! Each call returns, with a value or an error that says what was found; when all is put back, an honest use of the structure works.
+//!
+//! Under fire an operation that is no change is followed by what a peer does while it lasts: a byte for how many changes (modulo 4), and each of
+//! them: a byte for when, a byte for the way, and its arguments. When is after so many accesses, below 128; up to 191 after so many (modulo 4) of the
+//! word that is changed; from 192 on after so many (modulo 64) of words that the call has accessed before, and then the word that it accesses
+//! now is changed, whichever it is: what is looked at twice is another one the second time.
 
 use crate::input::Input;
-use crate::memory::{Memory, Words, write_life};
+use crate::memory::{Change, Memory, Words, write_life};
 use ownerdead::inspect::{Thread, inspect};
 use ownerdead::owner::{Attachment, Table};
 use ownerdead::segment::{Kind, Options, Segment};
+#[cfg(fuzzing)]
+use ownerdead::sync::hostile::beside;
+use std::collections::HashSet;
 use std::fmt::{Debug, Display};
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 /// Operations of one input. Each returns, so it is the fuzzer's time alone.
 const MOST: usize = 200;
+/// Accesses of one call. Calls that go by words which others move give up after 2^16 looks, each of a few accesses.
+const MOST_ACCESSES: usize = 1 << 20;
 /// The first of a structure's own operations: before it come a look from outside, and opening it anew.
 const OWN: u8 = Memory::WAYS + 2;
 
@@ -51,6 +62,8 @@ pub struct Turn<'t, 'i> {
     /// Three bits.
     pub flags: u8,
     pub input: &'t mut Input<'i>,
+    /// The memory may be changed at any moment: what a call would do is not known before.
+    pub under_fire: bool,
     memory: &'t Memory,
 }
 
@@ -69,12 +82,13 @@ pub struct Fixture<S> {
     structure: S,
     me: Attachment,
     _living: Option<Attachment>,
-    memory: Memory,
+    memory: Rc<Memory>,
 }
 
 /// A fixture of any structure.
 pub trait Play {
-    fn play(&self, input: Input<'_>);
+    /// Under fire, each call's first bytes are what a peer does meanwhile: `hostile`.
+    fn play(&self, input: Input<'_>, under_fire: bool);
 }
 
 /// Slots of a fixture's table: one that lives, two that died, this thread's own, and two that are free.
@@ -94,15 +108,15 @@ pub fn fixture<S: Structure + 'static>(structure: S) -> Box<dyn Play> {
     }
     // In the slot of one of the dead.
     let me = attach(&table);
-    let memory = Memory::of(structure.segment(), &structure.words());
+    let memory = Rc::new(Memory::of(structure.segment(), &structure.words()));
     Box::new(Fixture { structure, me, _living: living, memory })
 }
 
 /// Plays an input on the structure that its first byte chooses.
-pub fn play(all: &[Box<dyn Play>], data: &[u8]) {
+pub fn play(all: &[Box<dyn Play>], data: &[u8], under_fire: bool) {
     let mut input = Input::new(data);
     if let Some(which) = input.next() {
-        all[usize::from(which) % all.len()].play(input);
+        all[usize::from(which) % all.len()].play(input, under_fire);
     }
 }
 
@@ -111,20 +125,28 @@ fn attach(table: &Table) -> Attachment {
 }
 
 impl<S: Structure> Play for Fixture<S> {
-    fn play(&self, mut input: Input<'_>) {
+    fn play(&self, mut input: Input<'_>, under_fire: bool) {
         self.memory.heal();
         let mut handles = S::Handles::default();
         for _ in 0..MOST {
             let Some(byte) = input.next() else { break };
             let (operation, flags) = (byte & 0x1f, byte >> 5);
-            match operation {
-                0..Memory::WAYS => self.memory.change(operation, &mut input),
+            if let 0..Memory::WAYS = operation {
+                self.memory.change(operation, &mut input);
+                continue;
+            }
+            let fire = under_fire.then(|| fire(&self.memory, &mut input));
+            let mut call = || match operation {
                 8 => self.look(),
                 9 => self.anew(),
                 own => {
-                    let mut turn = Turn { flags, input: &mut input, memory: &self.memory };
+                    let mut turn = Turn { flags, input: &mut input, under_fire, memory: &self.memory };
                     self.structure.step(&self.me, &mut handles, own - OWN, &mut turn);
                 }
+            };
+            match fire {
+                Some(peer) => beside(peer, call),
+                None => call(),
             }
         }
         drop(handles);
@@ -133,6 +155,74 @@ impl<S: Structure> Play for Fixture<S> {
         self.structure.honest(&self.me);
         assert_eq!(self.me.rights(), 0, "rights that no handle has");
     }
+}
+
+/// Called before each access of a structure to its memory.
+type Peer = Box<dyn FnMut(usize)>;
+
+#[cfg(not(fuzzing))]
+fn beside(_: Peer, _: impl FnOnce()) {
+    panic!("no peer comes between two accesses in this build: build with --cfg fuzzing, as cargo-fuzz does");
+}
+
+/// What a peer does at some moment of a call.
+struct Strike {
+    when: When,
+    /// So many of those accesses before it.
+    wait: u8,
+    change: Change,
+}
+
+/// Before which accesses.
+#[derive(Clone, Copy)]
+enum When {
+    Any,
+    /// Of the word that is changed.
+    Own(usize),
+    /// Of a word that this call has accessed before: whatever word that is, it is changed.
+    Again,
+}
+
+impl Strike {
+    fn draw(memory: &Memory, input: &mut Input<'_>) -> Self {
+        let (byte, way) = (input.byte(), input.byte() % Memory::WAYS);
+        let change = memory.draw(way, input);
+        let (when, wait) = match (byte, &change) {
+            (128..192, &Change::Word(word, _)) => (When::Own(word), byte % 4),
+            (192.., Change::Word(..)) => (When::Again, byte % 64),
+            _ => (When::Any, byte % 128),
+        };
+        Self { when, wait, change }
+    }
+}
+
+/// A peer that strikes up to three times; and that sees that the call comes to its end.
+fn fire(memory: &Rc<Memory>, input: &mut Input<'_>) -> Peer {
+    let mut strikes: Vec<_> = (0..input.below(4)).map(|_| Strike::draw(memory, input)).collect();
+    let (memory, mut accesses, mut seen) = (Rc::clone(memory), 0, HashSet::new());
+    Box::new(move |address| {
+        accesses += 1;
+        assert!(accesses < MOST_ACCESSES, "a call did not return within {MOST_ACCESSES} accesses");
+        if strikes.is_empty() {
+            return;
+        }
+        let word = memory.word_at(address);
+        let again = word.is_some() && !seen.insert(address);
+        let now = |strike: &mut Strike| {
+            let counts = match strike.when {
+                When::Any => true,
+                When::Own(own) => word == Some(own),
+                When::Again => again,
+            };
+            counts && strike.wait.checked_sub(1).map(|wait| strike.wait = wait).is_none()
+        };
+        for Strike { when, change, .. } in strikes.extract_if(.., now) {
+            match (when, change, word) {
+                (When::Again, Change::Word(_, to), Some(word)) => Change::Word(word, to).make(&memory),
+                (_, change, _) => change.make(&memory),
+            }
+        }
+    })
 }
 
 impl<S: Structure> Fixture<S> {

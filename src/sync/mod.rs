@@ -7,8 +7,9 @@
 //! | plain | Linux: the wrappers are `repr(transparent)` and inlined away | use |
 //! | `--cfg loom` | loom, over a simulated kernel | memory orderings, every interleaving up to a bound |
 //! | `--cfg shuttle` | shuttle, over the same simulated kernel | larger schedules, sampled |
+//! | `--cfg fuzzing`, as cargo-fuzz builds | the plain one, with a peer that may write between any two accesses: `hostile` | what a peer may do that breaks the protocol |
 //!
-//! (The fourth, a hostile peer for fuzzing, is a variant of the plain one.) The names are those of `std` where `std` has
+//! The names are those of `std` where `std` has
 //! them. In a model build every operation here is also a *crash point*: the simulated process may die just before it.
 //!
 //! What a structure must do to be checkable: keep all that peers share behind these types, build it with `new()` (the
@@ -23,6 +24,9 @@ compile_error!("ownerdead supports 64-bit little-endian Linux only: it relies on
 mod os;
 #[cfg(not(any(loom, shuttle)))]
 use os as backend;
+
+#[cfg(all(fuzzing, not(any(loom, shuttle))))]
+pub mod hostile;
 
 #[cfg(any(loom, shuttle))]
 mod delay;

@@ -1,9 +1,18 @@
 //! The Linux back end: thin wrappers that compile to the bare instructions, and the system calls.
 
+/// Before each access to what peers share: where there is a hostile one, it may write now.
+#[inline(always)]
+fn before_access<T>(_place: &T) {
+    #[cfg(fuzzing)]
+    super::hostile::strike((&raw const *_place).addr());
+}
+
 pub(super) mod atomic {
     use core::sync::atomic::{self as raw, Ordering};
 
     pub use raw::{compiler_fence, fence};
+
+    use super::before_access;
 
     macro_rules! atomic {
         ($name:ident, $int:ty) => {
@@ -20,14 +29,17 @@ pub(super) mod atomic {
                 }
                 #[inline(always)]
                 pub fn load(&self, order: Ordering) -> $int {
+                    before_access(&self.0);
                     self.0.load(order)
                 }
                 #[inline(always)]
                 pub fn store(&self, value: $int, order: Ordering) {
+                    before_access(&self.0);
                     self.0.store(value, order)
                 }
                 #[inline(always)]
                 pub fn swap(&self, value: $int, order: Ordering) -> $int {
+                    before_access(&self.0);
                     self.0.swap(value, order)
                 }
                 #[inline(always)]
@@ -38,6 +50,7 @@ pub(super) mod atomic {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$int, $int> {
+                    before_access(&self.0);
                     self.0.compare_exchange(current, new, success, failure)
                 }
                 #[inline(always)]
@@ -48,22 +61,27 @@ pub(super) mod atomic {
                     success: Ordering,
                     failure: Ordering,
                 ) -> Result<$int, $int> {
+                    before_access(&self.0);
                     self.0.compare_exchange_weak(current, new, success, failure)
                 }
                 #[inline(always)]
                 pub fn fetch_add(&self, value: $int, order: Ordering) -> $int {
+                    before_access(&self.0);
                     self.0.fetch_add(value, order)
                 }
                 #[inline(always)]
                 pub fn fetch_sub(&self, value: $int, order: Ordering) -> $int {
+                    before_access(&self.0);
                     self.0.fetch_sub(value, order)
                 }
                 #[inline(always)]
                 pub fn fetch_and(&self, value: $int, order: Ordering) -> $int {
+                    before_access(&self.0);
                     self.0.fetch_and(value, order)
                 }
                 #[inline(always)]
                 pub fn fetch_or(&self, value: $int, order: Ordering) -> $int {
+                    before_access(&self.0);
                     self.0.fetch_or(value, order)
                 }
                 /// Where it lies, for the kernel.
@@ -79,6 +97,7 @@ pub(super) mod atomic {
 }
 
 pub(super) mod cell {
+    use super::before_access;
     use core::cell::UnsafeCell;
     use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -96,11 +115,13 @@ pub(super) mod cell {
         /// Copies it out.
         #[inline(always)]
         pub fn load(&self) -> u64 {
+            before_access(&self.0);
             self.0.load(Ordering::Relaxed)
         }
         /// Copies into it.
         #[inline(always)]
         pub fn store(&self, value: u64) {
+            before_access(&self.0);
             self.0.store(value, Ordering::Relaxed)
         }
     }

@@ -30,9 +30,9 @@ impl Parsed for Ring {
     fn status(&self) -> impl Debug {
         self.status()
     }
-    /// Somebody has the turn, whom the memory says to be alive.
-    fn would_wait(&self) -> bool {
-        matches!(self.status().turn, SeatState::Alive(_))
+    /// Somebody has the turn, whom the memory says to be alive, or may say so in a moment.
+    fn may_wait(&self, under_fire: bool) -> bool {
+        under_fire || matches!(self.status().turn, SeatState::Alive(_))
     }
 }
 

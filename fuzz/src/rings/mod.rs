@@ -85,8 +85,8 @@ trait Parsed: Topology<Producer: Sides, Consumer: Sides> + Sized {
     fn words(&self) -> Vec<Words>;
     /// What it says of itself.
     fn status(&self) -> impl Debug;
-    /// Whether a push without a time-out would wait, for somebody who will not come.
-    fn would_wait(&self) -> bool {
+    /// Whether a push without a time-out may wait, for somebody who will not come.
+    fn may_wait(&self, _under_fire: bool) -> bool {
         false
     }
 }
@@ -149,10 +149,8 @@ impl<R: Parsed> Structure for Ring<R> {
         let ring = R::of(segment).map_err(|error| error.to_string())?;
         _ = (format!("{:?}", ring.status()), ring.statistics());
         let me = ring.attach().map_err(|error| error.to_string())?;
-        if let Some(mut producer) = opened(ring.producer(&me))
-            && !ring.would_wait()
-        {
-            pushed(producer.try_push(1, b"a record"), 8, ring.longest_payload());
+        if let Some(mut producer) = opened(ring.producer(&me)) {
+            told(producer.push_timeout(1, b"a record", Duration::ZERO));
         }
         if let Some(mut consumer) = opened(ring.consumer(&me)) {
             pop(&mut consumer, 9, ring.longest_payload());
@@ -176,7 +174,7 @@ impl<R: Parsed> Structure for Ring<R> {
             4 => _ = (format!("{:?}", self.0.status()), self.0.statistics()),
             5..=8 => {
                 if let Some(producer) = producer
-                    && (operation == TIMED || !self.0.would_wait())
+                    && (operation == TIMED || !self.0.may_wait(turn.under_fire))
                 {
                     push(producer, operation, longest, turn);
                 }
@@ -188,7 +186,7 @@ impl<R: Parsed> Structure for Ring<R> {
             }
             12.. if turn.flags & 2 == 0 => {
                 if let Some(producer) = producer
-                    && !self.0.would_wait()
+                    && !self.0.may_wait(turn.under_fire)
                 {
                     producer.more(operation % 8, longest, turn);
                 }

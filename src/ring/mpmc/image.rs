@@ -17,9 +17,6 @@ const MOST_TOLD: usize = 1000;
 /// No ring gets so far: see `claims`.
 const FARTHEST: u64 = super::claims::FARTHEST;
 
-/// The lap before the first: of a slot that was never claimed. It is free in lap 0, which is one ahead of this.
-const NONE: u64 = u64::MAX;
-
 /// An MPMC ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -182,18 +179,20 @@ impl Walk<'_> {
         let holder = claim.holder().filter(|_| named);
         let holder = holder.and_then(|holder| self.layout.holder(look, &field(), holder));
         let lap = indices.map(|(read, written)| self.laps(index, read, written));
-        let early = lap.is_some_and(|(least, _)| claim.ahead_of(least) < 0);
-        let free = i64::from(state == ClaimState::Free);
-        let late = lap.is_some_and(|(_, most)| claim.ahead_of(most) > free);
+        // Laps are cut short in a word, so one that is far ahead of the last lap may look as if it were behind: by the first alone it is told.
+        let ahead = lap.map(|(least, end)| (claim.ahead_of(least), least, end));
+        let early = ahead.is_some_and(|(ahead, ..)| ahead < 0);
+        let free = u64::from(state == ClaimState::Free);
+        let late = ahead.is_some_and(|(ahead, least, end)| !early && least + ahead.unsigned_abs() >= end + free);
         if state == ClaimState::Damaged {
             look.problem(field(), Word(claim.0), "free, full, or written or read by a slot of the participants' table");
         } else if early {
             let least = lap.unwrap_or_default().0;
             look.problem(field(), Word(claim.0), format!("a word of lap {least} or later, by the read index"));
         } else if late {
-            let expected = match lap.unwrap_or_default().1 {
-                NONE => "0: never claimed, by the write index".to_owned(),
-                most => format!("a word of lap {most} at most, or free in the next, by the write index"),
+            let expected = match lap.unwrap_or_default().1.checked_sub(1) {
+                None => "0: never claimed, by the write index".to_owned(),
+                Some(most) => format!("a word of lap {most} at most, or free in the next, by the write index"),
             };
             look.problem(field(), Word(claim.0), expected);
         }
@@ -212,18 +211,19 @@ impl Walk<'_> {
             let (reads, word) = (state == ClaimState::Reading, Word(claim.0));
             report.claims.push(ClaimReport { index, reads, holder, waiters: claim.has_waiters(), word });
         }
-        // Behind no lap that the indices allow, and before none.
-        let lap = lap.filter(|_| state == ClaimState::Full && !damaged);
-        lap.map(|(_, most)| most.wrapping_add_signed(claim.ahead_of(most)) * self.geometry.slots + index)
+        // In a lap that the indices allow.
+        let ahead = ahead.filter(|_| state == ClaimState::Full && !damaged);
+        ahead.map(|(ahead, least, _)| (least + ahead.unsigned_abs()) * self.geometry.slots + index)
     }
 
-    /// The laps in which a slot may be, where the first position that is not done with is `read`, and slots are claimed up to `written`.
+    /// The laps in which a slot may be, the first and one more than the last, where the first position that is not done with is `read`, and slots
+    /// are claimed up to `written`.
     fn laps(&self, index: u64, read: u64, written: u64) -> (u64, u64) {
         let slots = self.geometry.slots;
         let first = read + index.wrapping_sub(read) % slots;
         let back = written.wrapping_sub(index) % slots;
-        let last = written.checked_sub(back).map_or(NONE, |last| self.geometry.lap(last));
-        (self.geometry.lap(first), last)
+        let end = written.checked_sub(back).map_or(0, |last| self.geometry.lap(last) + 1);
+        (self.geometry.lap(first), end)
     }
 
     /// The record in a slot: its length, and its checksum. `None` if the bytes end.

@@ -349,3 +349,18 @@ fn a_problem_counts_if_two_looks_have_it() {
     later.keep_confirmed(&look(&whole.as_slice()));
     assert!(later.is_valid());
 }
+
+#[test]
+fn a_claim_that_is_half_of_all_laps_ahead_is_a_problem_and_no_record() {
+    use ownerdead::owner::Claim;
+    use ownerdead::ring::mpmc;
+    const SLOT: usize = 64;
+    let ring = mpmc::Ring::memfd(&Options::new().slots(SLOTS), &mpmc::Config::new(4, 16)).unwrap();
+    let mut image = bytes(ring.segment());
+    for laps in [1 << (Claim::WIDE - 1), (1 << (Claim::WIDE - 1)) - 1, (1 << Claim::WIDE) - 1, 1] {
+        // Counted in so few bits it may be ahead of the first lap, and behind the last one.
+        set(&mut image, RECORDS + SLOT, Claim::full(laps).0);
+        let report = look(&image.as_slice());
+        assert_eq!((fields(&report), records(&image.as_slice()).len()), (vec!["slot[1].claim"], 0), "{laps:#x}");
+    }
+}
