@@ -14,9 +14,10 @@ output=$target/ownerdead
 not_run() { echo "fuzz: not run: $1"; exit 3; }
 fail() { echo "fuzz: FAILED: $1"; exit 1; }
 
-# In the background, so that Ctrl-C is heard.
+# In the background, so that Ctrl-C is heard; what is told then is told whatever is written to a log meanwhile.
 running=
-trap 'echo "fuzz: interrupted"; [[ -z $running ]] || { kill "$running" && wait "$running"; } 2>/dev/null || true; exit 130' INT TERM
+exec 3>&1
+trap 'echo "fuzz: interrupted" >&3; [[ -z $running ]] || { kill "$running" && wait "$running"; } 2>/dev/null || true; exit 130' INT TERM
 heard() {
     local code=0
     "$@" &
@@ -43,7 +44,7 @@ fuzz() {
     echo "fuzz: passed"
 }
 
-# Built as they are for fuzzing, but for libFuzzer's own instruments: it only plays inputs here.
+# `timeout` passes a signal to all that was started. Built as they are for fuzzing, but for libFuzzer's own instruments: it only plays inputs here.
 coverage() {
     local work=$target/fuzz-coverage modules='src/ring src/segment src/owner src/lock src/cell' package flags program name programs inputs
     # shellcheck source=ci/lines.sh
@@ -56,7 +57,7 @@ coverage() {
     for package in fuzz fuzz/schedule; do
         flags="--cfg fuzzing -C debug-assertions $line_flags"
         [[ $package == fuzz ]] || flags+=' --cfg shuttle'
-        RUSTFLAGS="${RUSTFLAGS:-} $flags" CARGO_TARGET_DIR=$work/${package//\//-} heard cargo build --release --bins \
+        RUSTFLAGS="${RUSTFLAGS:-} $flags" CARGO_TARGET_DIR=$work/${package//\//-} heard timeout --kill-after=10 1200 cargo build --release --bins \
             --manifest-path "$package/Cargo.toml" --message-format=json >"$work/built" 2>"$work/log" ||
             { tail -n 40 "$work/log"; fail "the targets of $package do not build"; }
         mapfile -t programs < <(grep -oP '"executable":"\K[^"]+' "$work/built")
@@ -67,7 +68,7 @@ coverage() {
             ((${#inputs[@]})) || fail "$name has no inputs: there should be seeds in $package/corpus/$name"
             rm -rf "$work/profiles"
             mkdir -p "$work/profiles"
-            heard xargs -0 -a <(printf '%s\0' "${inputs[@]}") \
+            heard timeout --kill-after=10 1200 xargs -0 -a <(printf '%s\0' "${inputs[@]}") \
                 "$program" -timeout=30 -artifact_prefix="$work/" >"$work/log" 2>&1 ||
                 { tail -n 40 "$work/log"; fail "$name: an input of its corpus fails; its name is in the last line above with \`Running:\`"; }
             lines_of "$work/profiles" "$work/lines/$name" "$modules" "$program"
