@@ -4,6 +4,7 @@ use crate::{
     checkout::Checkout,
     collect,
     document::Document,
+    fuzzed,
     layer::{Layer, Plan, Settings, Step, plan},
     leftovers,
     output::Summary,
@@ -288,9 +289,16 @@ impl Check {
         }
         seen.look();
         let mut outcome = judge(layer, &seen.tally, &seen.log, &ended, started.elapsed());
-        outcome.reason = outcome.reason.replace(&format!("{}/", self.checkout.root.display()), "");
+        let root = format!("{}/", self.checkout.root.display());
+        for said in outcome.checks.iter_mut().map(|check| &mut check.detail).chain([&mut outcome.reason]) {
+            *said = said.replace(&root, "");
+        }
         outcome.repeat = last.map(|step| step.shown(&self.checkout)).unwrap_or_default();
         outcome.log = self.checkout.shown(&log);
+        if layer == Layer::Fuzz {
+            let targets: Vec<&str> = plan.run.iter().map(|step| step.name.as_str()).collect();
+            fs::write(self.output.join("fuzz-targets.tsv"), fuzzed::table(&targets, &seen.log.fuzzed))?;
+        }
         if layer.is_model() {
             let told = fs::read_to_string(&deaths)?;
             crate::models::record(&outcome, &told, began, self.settings.seed).write(&self.records())?;

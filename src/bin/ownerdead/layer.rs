@@ -285,6 +285,10 @@ fn fuzz_target(checkout: &Checkout, settings: &Settings, package: &FuzzPackage, 
     // An input takes microseconds, or a millisecond if somebody dies in it: one that takes so long does not end.
     let hang = format!("-timeout={FUZZ_HANG_SECONDS}");
     step = step.args(["--".to_owned(), time, hang, "-print_final_stats=1".to_owned()]);
+    let dictionary = checkout.root.join(package.dir).join("dictionaries").join(format!("{name}.dict"));
+    if dictionary.is_file() {
+        step = step.args([format!("-dict={}", dictionary.display())]);
+    }
     if package.shuttle {
         // Enough for every execution of its worlds; what is longer is slower, and no better.
         step = step.args(["-max_len=128".to_owned()]);

@@ -12,6 +12,7 @@ mod checkout;
 mod collect;
 mod document;
 mod foreign;
+mod fuzzed;
 mod inspect;
 mod junit;
 mod layer;

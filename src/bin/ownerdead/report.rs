@@ -4,7 +4,7 @@
 //! harness and the fuzzer say what passed. The verdict never rests on the exit status alone: a test that stopped early,
 //! or checked nothing, exits with success too.
 
-use crate::layer::Layer;
+use crate::{fuzzed::Fuzzed, layer::Layer};
 pub use ownerdead::harness::record::Verdict;
 use serde::Serialize;
 use std::{
@@ -118,10 +118,8 @@ pub struct Log {
     failed: u64,
     /// Target and name of each test that failed: two targets may have tests of one name.
     failing: BTreeSet<(String, String)>,
-    /// Runs of the fuzzer in steps before this one, and in this one.
-    runs: (u64, u64),
-    /// Inputs or messages by which the fuzzer ended.
-    pub crashes: Vec<String>,
+    /// The fuzz targets that got their turn.
+    pub fuzzed: Vec<Fuzzed>,
     /// Somebody sent a signal that ends a process.
     killed: Option<String>,
     /// The process ended itself by a fault.
@@ -138,12 +136,19 @@ pub struct Log {
 
 impl Log {
     pub fn runs(&self) -> u64 {
-        self.runs.0 + self.runs.1
+        self.fuzzed.iter().map(|target| target.executions).sum()
     }
 
-    /// The next step's fuzzer starts to count at zero.
+    /// The inputs by which fuzzers ended.
+    fn crashes(&self) -> Vec<String> {
+        self.fuzzed.iter().flat_map(|target| target.findings.clone()).collect()
+    }
+
+    /// A step with a name is a fuzz target, which starts to count at zero.
     pub fn next_step(&mut self, name: &str) {
-        self.runs = (self.runs(), 0);
+        if !name.is_empty() {
+            self.fuzzed.push(Fuzzed::new(name));
+        }
         name.clone_into(&mut self.latest);
     }
 
@@ -161,10 +166,7 @@ impl Log {
             }
         } else if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
             self.failing.insert((self.target.clone(), name.to_owned()));
-        } else if let Some(runs) = fuzzer_runs(line) {
-            self.runs.1 = self.runs.1.max(runs);
-        } else if let Some((_, input)) = line.split_once("Test unit written to ") {
-            self.crashes.push(format!("input in {}", input.trim()));
+        } else if self.feed_fuzzer(line) {
         } else if line.contains("libFuzzer: run interrupted") {
             self.killed = Some("the fuzzer was interrupted".to_owned());
         } else if let Some(target) = target_started(line) {
@@ -174,6 +176,15 @@ impl Log {
         } else {
             self.feed_signal(line);
         }
+    }
+
+    fn feed_fuzzer(&mut self, line: &str) -> bool {
+        let Some(target) = self.fuzzed.last_mut() else { return false };
+        if let Some((_, input)) = line.split_once("Test unit written to ") {
+            target.findings.push(format!("input in {}", input.trim()));
+            return true;
+        }
+        target.feed(line)
     }
 
     /// `(signal: 9, SIGKILL: kill)` from cargo, `exited with signal: 9` from cargo-fuzz.
@@ -210,12 +221,6 @@ fn target_started(line: &str) -> Option<&str> {
 fn number_before(text: &str, word: &str) -> u64 {
     let Some((before, _)) = text.split_once(word) else { return 0 };
     before.rsplit(' ').next().and_then(|digits| digits.parse().ok()).unwrap_or(0)
-}
-
-/// `#1234  NEW ...`, `Done 1234 runs in 5 second(s)`, `stat::number_of_executed_units: 1234`.
-fn fuzzer_runs(line: &str) -> Option<u64> {
-    let rest = line.strip_prefix('#').or_else(|| line.strip_prefix("Done "));
-    rest.or_else(|| line.strip_prefix("stat::number_of_executed_units:"))?.split_whitespace().next()?.parse().ok()
 }
 
 /// Whether a signal is one that people and the kernel send, or one that a fault raises.
@@ -293,18 +298,16 @@ fn checks(tally: &Tally, log: &Log) -> Vec<Check> {
     let reported = tally.lines.values().map(Check::from);
     let tests: BTreeSet<&str> = tally.lines.values().flat_map(|line| [line.test.as_str(), &line.name]).collect();
     let failing = log.failing().into_iter().filter(|name| !tests.contains(name));
-    let silent = failing.map(|name| (name, "the test failed: see the log"));
-    let silent = silent.chain(log.crashes.iter().map(|input| (input.as_str(), "the fuzzer found this input")));
-    let failed = silent.map(|(name, detail)| Check {
+    let failed = failing.map(|name| Check {
         name: name.to_owned(),
         cases: 0,
         deaths: 0,
         violations: 1,
         seconds: 0.0,
         verdict: Verdict::Fail,
-        detail: detail.to_owned(),
+        detail: "the test failed: see the log".to_owned(),
     });
-    reported.chain(failed).collect()
+    reported.chain(failed).chain(log.fuzzed.iter().map(Fuzzed::check)).collect()
 }
 
 impl Outcome {
@@ -333,7 +336,7 @@ pub fn judge(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, took: Durati
         Layer::Loom | Layer::Shuttle | Layer::Sweep | Layer::Chaos => tally.cases(),
     };
     let failures = log.failures_beside(&tally.incomplete_tests());
-    let violations = tally.violations().max(failures).max(log.crashes.len() as u64);
+    let violations = tally.violations().max(failures).max(log.crashes().len() as u64);
     let (verdict, reason) = verdict(layer, tally, log, ended, cases, violations);
     let seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
     Outcome {
@@ -349,7 +352,7 @@ pub fn judge(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, took: Durati
 fn verdict(layer: Layer, tally: &Tally, log: &Log, ended: &Ended, cases: u64, violations: u64) -> (Verdict, String) {
     let incomplete = tally.incomplete_tests();
     let failed = log.failing().into_iter().filter(|name| !incomplete.contains(name)).map(str::to_owned).collect();
-    let failing = [tally.of(State::Fail), failed, log.crashes.clone()];
+    let failing = [tally.of(State::Fail), failed, log.crashes()];
     if let Some(names) = failing.into_iter().find(|names| !names.is_empty()) {
         return (Verdict::Fail, names.join("; "));
     }

@@ -158,14 +158,28 @@ fn a_model_without_a_test_is_incomplete_and_what_other_layers_run_is_not_missed(
     assert_eq!(judged(Layer::Loom, &[PASS], &[&empty("os"), "running 0 tests"], Ended::Success).verdict, Verdict::Pass);
 }
 
+/// A layer of one fuzz target, whose fuzzer said this.
+fn fuzzed(said: &[&str], ended: Ended) -> Outcome {
+    let mut log = Log::default();
+    log.next_step("rings_parser");
+    said.iter().for_each(|line| log.feed(line));
+    judge(Layer::Fuzz, &Tally::default(), &log, &ended, Duration::ZERO)
+}
+
 #[test]
 fn fuzzer_runs_add_up_over_its_targets() {
-    let mut log = log(&["#2\tINITED cov: 3", "#4096\tpulse  cov: 4", "Done 5000 runs in 21 second(s)"]);
-    log.next_step("ring_parser");
+    let mut log = Log::default();
+    log.next_step("inspect");
+    for line in ["#2\tINITED cov: 3", "#4096\tpulse  cov: 4", "Done 5000 runs in 21 second(s)"] {
+        log.feed(line);
+    }
+    log.next_step("rings_parser");
     log.feed("stat::number_of_executed_units: 700");
     assert_eq!(log.runs(), 5700);
     let outcome = judge(Layer::Fuzz, &Tally::default(), &log, &Ended::Success, Duration::ZERO);
     assert_eq!((outcome.cases, outcome.verdict), (5700, Verdict::Pass));
+    let checks: Vec<_> = outcome.checks.iter().map(|check| (check.name.as_str(), check.cases)).collect();
+    assert_eq!(checks, [("inspect", 5000), ("rings_parser", 700)]);
 }
 
 #[test]
@@ -175,9 +189,11 @@ fn a_crash_of_the_fuzzer_names_its_input() {
         "artifact_prefix='a/'; Test unit written to a/crash-1",
         "Error: Fuzz target exited with exit status: 77",
     ];
-    let outcome = judged(Layer::Fuzz, &[], &said, Ended::Failure);
+    let outcome = fuzzed(&said, Ended::Failure);
     assert_eq!((outcome.verdict, outcome.violations), (Verdict::Fail, 1));
     assert_eq!(outcome.reason, "input in a/crash-1");
-    let outcome = judged(Layer::Fuzz, &[], &["Error: Fuzz target exited with signal: 9 (SIGKILL)"], Ended::Failure);
+    // Once, and with its target.
+    assert_eq!((outcome.checks.len(), outcome.checks[0].name.as_str()), (1, "rings_parser"));
+    let outcome = fuzzed(&["Error: Fuzz target exited with signal: 9 (SIGKILL)"], Ended::Failure);
     assert_eq!(outcome.verdict, Verdict::Incomplete);
 }
