@@ -7,8 +7,12 @@ mod world;
 use ownerdead::harness::model::{Sweep, World};
 use ownerdead::owner::{Attachment, SeatState};
 use ownerdead::ring::broadcast::{Config, Consumer, Overwritten, PopError, Ring};
+use ownerdead::sync::atomic::AtomicU64;
 use std::rc::Rc;
-use world::{LOSSY, NARROW, Reading, Writing, add_reader, add_writer, attach, consumer, payload, producer, write_next};
+use world::{
+    Bell, LOSSY, NARROW, Reading, Writing, add_bell, add_reader, add_writer, attach, consumer, payload, producer,
+    write_next,
+};
 
 /// The writer sleeps for the reader, and the reader for the writer.
 #[test]
@@ -32,24 +36,135 @@ fn all_readers_are_woken_by_a_record_or_by_a_death() {
     });
 }
 
-/// `a` has read nothing, and leaves or dies; `w` has filled the ring, and wants to go on.
+/// `v` sleeps as the thread of a reader's bell does, which nobody drops.
+fn add_reader_bell(world: &mut World, ring: &Ring, writing: &Rc<Writing>) {
+    let (open, ring, writing) = (ring.clone(), ring.clone(), Rc::clone(writing));
+    let watch = move |me: &Attachment, until: &AtomicU64| {
+        let lives = ring.watch_commit(me, 0, until).expect("a sound ring");
+        assert!(lives || writing.ended.get() == 0, "it rang for a death, and there is a record");
+    };
+    add_bell(world, "v", move || attach(&open), watch);
+}
+
+/// `v` sleeps beside `a`. The kernel may wake either alone when `w` dies.
+#[test]
+fn a_reader_and_a_bell_are_both_woken_by_a_record_or_by_a_death() {
+    let sweep = Sweep::new("broadcast_watched").victims(&["w", "v"]).two_deaths().beside_sleepers();
+    sweep.preemptions(1, 0).full_preemptions(1, 1).runs(2_000).run(|world| {
+        let ring = Ring::private(&NARROW, 3);
+        let writing = Rc::new(Writing::default());
+        add_reader_bell(world, &ring, &writing);
+        add_reader(world, &ring, &writing, "a", 1);
+        add_writer(world, &ring, &writing, 1);
+    });
+}
+
+/// `v` reads, and sleeps at the ring as the thread of its bell does: armed for a record, and then for the next one, until `d` drops the bell.
+#[test]
+fn a_readers_bell_rings_for_a_record_or_a_death_and_ends_when_it_is_dropped() {
+    let sweep = Sweep::new("broadcast_bell").victims(&["w"]).beside_sleepers().preemptions(3, 2).runs(4_000);
+    sweep.run(|world| {
+        let ring = Ring::private(&LOSSY, 2);
+        let (writing, bell) = (Rc::new(Writing::default()), Bell::default());
+        let (open, watched, known, armed) = (ring.clone(), ring.clone(), Rc::clone(&writing), bell.clone());
+        world.process_after(
+            "v",
+            move || {
+                let me = attach(&open);
+                (consumer(&open, &me), me)
+            },
+            move |(mut consumer, me)| {
+                let reading = Reading::from(&consumer, &known);
+                let lives = watched.watch_commit(&me, 0, Bell::default().until()).expect("a sound ring");
+                assert_eq!(reading.try_pop(&mut consumer), lives, "it rang for a record, or for a death without one");
+                watched.watch_commit(&me, consumer.position(), armed.until()).expect("a sound ring");
+                consumer
+            },
+        );
+        add_writer(world, &ring, &writing, 1);
+        world.process("d", move || bell.stop());
+    });
+}
+
+/// `v` sleeps beside the writer as the thread of its bell does, which nobody drops. The kernel may wake either alone when `a` leaves or dies.
+#[test]
+fn a_writer_and_a_bell_are_both_woken_when_a_reader_leaves_or_dies() {
+    let sweep = Sweep::new("broadcast_watched_reader").victims(&["a"]).beside_sleepers().preemptions(1, 1);
+    sweep.full_preemptions(2, 1).runs(2_000).run(|world| {
+        let ring = Ring::private(&NARROW, 3);
+        let (open, watched) = (ring.clone(), ring.clone());
+        let watch =
+            move |me: &Attachment, until: &AtomicU64| watched.watch_reader(me, 0, 0, until).expect("a sound ring");
+        add_writer(world, &ring, &Rc::default(), 2);
+        add_bell(world, "v", move || attach(&open), watch);
+        add_leaver(world, &ring);
+    });
+}
+
+/// `v` sleeps as the thread of the writer's bell does: armed for what `a` has not read, and then for the next record, until `d` drops the
+/// bell.
+#[test]
+fn a_writers_bell_rings_when_a_record_is_read_or_its_reader_dies_and_ends_when_it_is_dropped() {
+    let sweep = Sweep::new("broadcast_bell_writer").victims(&["a"]).beside_sleepers().preemptions(2, 1).runs(4_000);
+    sweep.run(|world| {
+        let ring = Ring::private(&NARROW, 3);
+        let (open, watched, bell) = (ring.clone(), ring.clone(), Bell::default());
+        let armed = bell.clone();
+        world.process_after(
+            "v",
+            move || attach(&open),
+            move |me| {
+                for (read, until) in [(0, &Bell::default()), (1, &armed)] {
+                    watched.watch_reader(&me, 0, read, until.until()).expect("a sound ring");
+                }
+                me
+            },
+        );
+        let open = ring.clone();
+        world.process_after(
+            "a",
+            move || consumer(&open, &attach(&open)),
+            |mut consumer| {
+                consumer.try_pop(&mut Vec::new()).expect("a record was written");
+                consumer
+            },
+        );
+        world.process_after(
+            "w",
+            move || {
+                let mut producer = producer(&ring, &attach(&ring));
+                producer.try_push(0, &payload(0)).expect("an empty ring");
+                producer
+            },
+            |producer| producer,
+        );
+        world.process("d", move || bell.stop());
+    });
+}
+
+/// `a` has read nothing, and leaves.
+fn add_leaver(world: &mut World, ring: &Ring) {
+    let open = ring.clone();
+    world.process_after(
+        "a",
+        move || {
+            let me = attach(&open);
+            (consumer(&open, &me), me)
+        },
+        |(consumer, me)| {
+            consumer.close();
+            me
+        },
+    );
+}
+
+/// `a` leaves or dies; `w` has filled the ring, and wants to go on.
 #[test]
 fn a_reader_that_leaves_or_dies_holds_nobody_up() {
     Sweep::new("broadcast_evicted").victims(&["a", "w"]).two_deaths().preemptions(2, 1).runs(8_000).run(|world| {
         let ring = Ring::private(&NARROW, 2);
         let writing = Rc::new(Writing::default());
-        let open = ring.clone();
-        world.process_after(
-            "a",
-            move || {
-                let me = attach(&open);
-                (consumer(&open, &me), me)
-            },
-            |(consumer, me)| {
-                consumer.close();
-                me
-            },
-        );
+        add_leaver(world, &ring);
         let (open, writing) = (ring.clone(), Rc::clone(&writing));
         world.process_after(
             "w",
@@ -185,33 +300,47 @@ fn a_dead_writers_seat_is_taken_over_and_nothing_is_torn() {
     });
 }
 
-/// Both sleep on a vacant seat. Should `n` die before it has woken them, the kernel wakes one, who must tell the other one.
+/// These sleep on a vacant seat. Should `n` die before it has woken them, the kernel wakes one, who must tell the other one.
+fn comes(world: &mut World, ring: &Ring, names: &[&'static str]) {
+    for &name in names {
+        let open = ring.clone();
+        world.process_after(
+            name,
+            move || consumer(&open, &attach(&open)),
+            |mut consumer| match consumer.pop(&mut Vec::new()) {
+                Ok(0) | Err(PopError::ProducerDied) => consumer,
+                other => panic!("{other:?}"),
+            },
+        );
+    }
+    let (open, ring, again) = (ring.clone(), ring.clone(), ring.clone());
+    let write = |ring: &Ring, me: &Attachment| {
+        let mut producer = ring.producer(me).expect("nobody alive has it").into_inner();
+        producer.push(0, &payload(0)).expect("room");
+        producer
+    };
+    // One that died before it had the seat comes again; of one that had it they hear.
+    world.process_after("n", move || attach(&open), move |me| write(&ring, &me)).restarts(move || {
+        let me = attach(&again);
+        (again.status().writer.state == SeatState::Vacant).then(|| write(&again, &me))
+    });
+}
+
 #[test]
 fn all_who_wait_for_a_writer_hear_of_one_that_comes_and_dies() {
     Sweep::new("broadcast_vacant").victims(&["n"]).preemptions(1, 0).full_preemptions(1, 1).runs(8_000).run(|world| {
+        comes(world, &Ring::private(&NARROW, 3), &["a", "b"]);
+    });
+}
+
+/// `v` sleeps there too, as the thread of the bell of `a` does: the kernel may wake it alone.
+#[test]
+fn who_only_watches_tells_who_waits_for_a_writer_of_one_that_comes_and_dies() {
+    let sweep = Sweep::new("broadcast_watched_vacant").victims(&["n", "v"]).beside_sleepers();
+    sweep.preemptions(0, 0).full_preemptions(1, 0).runs(2_000).run(|world| {
         let ring = Ring::private(&NARROW, 3);
-        for name in ["a", "b"] {
-            let open = ring.clone();
-            world.process_after(
-                name,
-                move || consumer(&open, &attach(&open)),
-                |mut consumer| match consumer.pop(&mut Vec::new()) {
-                    Ok(0) | Err(PopError::ProducerDied) => consumer,
-                    other => panic!("{other:?}"),
-                },
-            );
-        }
-        let (open, again) = (ring.clone(), ring.clone());
-        let write = |ring: &Ring, me: &Attachment| {
-            let mut producer = ring.producer(me).expect("nobody alive has it").into_inner();
-            producer.push(0, &payload(0)).expect("room");
-            producer
-        };
-        // One that died before it had the seat comes again; of one that had it they hear.
-        world.process_after("n", move || attach(&open), move |me| write(&ring, &me)).restarts(move || {
-            let me = attach(&again);
-            (again.status().writer.state == SeatState::Vacant).then(|| write(&again, &me))
-        });
+        add_reader_bell(world, &ring, &Rc::default());
+        comes(world, &ring, &["a"]);
     });
 }
 

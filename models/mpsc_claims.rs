@@ -33,7 +33,7 @@ fn a_ring_goes_round_over_its_end_and_over_what_the_dead_left() {
 #[test]
 fn of_two_producers_the_dead_one_is_skipped() {
     Sweep::new("claims_two_producers").victims(&["p"]).preemptions(1, 0).runs(2_000).run(|world| {
-        two_producers(world, &Ring::private(&bare(4), 4), [2, 1], None);
+        two_producers(world, &Ring::private(&bare(4), 4), ["p", "q"], [2, 1], None);
     });
 }
 
@@ -95,7 +95,7 @@ fn who_only_watches_takes_no_wake_up_from_the_consumer() {
     sweep.preemptions(0, 0).runs(1_000).run(|world| {
         let ring = Ring::private(&bare(4), 5);
         let bell = add_watcher(world, &ring);
-        two_producers(world, &ring, [1, 1], Some(bell));
+        two_producers(world, &ring, ["p", "q"], [1, 1], Some(bell));
     });
 }
 

@@ -1,12 +1,18 @@
 //! The MPSC ring of lanes under loom and shuttle, with processes that die at every operation.
 #![cfg(model)]
 
+#[path = "worlds/lanes.rs"]
+mod lanes;
+
+use lanes::{
+    Bell, Oracle, a_bell_is_armed, add_consumer, add_producer, add_watcher, all, bare, consumer, kind, payload,
+    producer,
+};
 use ownerdead::harness::model::{Sweep, World};
 use ownerdead::harness::oracle::Records;
 use ownerdead::owner::SeatState;
 use ownerdead::ring::mpsc::lanes::{
-    Config, Consumer, Opened, PopError, PopTimeoutError, Producer, PushError, PushTimeoutError, Ring, SeatError,
-    TryPushError,
+    Config, Consumer, Opened, PopError, PopTimeoutError, PushTimeoutError, Ring, SeatError, TryPushError,
 };
 use ownerdead::sync::atomic::AtomicU64;
 use ownerdead::sync::atomic::Ordering::{Acquire, Release};
@@ -16,144 +22,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Lanes of 64 bytes, of which two records fill 48, without checksums: only the ring's own order keeps records whole.
-const fn bare(lanes: usize) -> Config {
-    Config::new(lanes, 64).checksum(false)
-}
-
-/// What must hold of each producer's records.
-#[derive(Default)]
-struct Oracle([Records<Cell<u64>, Cell<u64>>; 2]);
-
-/// A record says whose it is, and which.
-fn kind(who: usize, number: u64) -> u32 {
-    (who as u32) << 8 | number as u32
-}
-
-fn payload(kind: u32) -> [u8; 8] {
-    let mut bytes = [kind as u8; 8];
-    bytes[0] = (kind >> 8) as u8;
-    bytes
-}
-
-impl Oracle {
-    fn push(&self, who: usize, producer: &mut Producer) -> Result<(), PushError> {
-        let number = self.0[who].ended.get() + 1;
-        self.0[who].push(number);
-        producer.push(kind(who, number), &payload(kind(who, number)))?;
-        self.0[who].pushed(number);
-        Ok(())
-    }
-
-    fn pop(&self, consumer: &mut Consumer) -> Result<u32, PopError> {
-        let mut bytes = Vec::new();
-        self.0.iter().for_each(Records::read_unseen);
-        let popped = consumer.pop(&mut bytes);
-        // It is seen now, if there was one.
-        self.0.iter().for_each(|records| records.may_be_read.set(records.read.get()));
-        let kind = popped?;
-        self.arrived(kind, &bytes);
-        self.committed(kind);
-        Ok(kind)
-    }
-
-    fn arrived(&self, kind: u32, bytes: &[u8]) {
-        let whole = bytes == payload(kind);
-        let judged = self.0[(kind >> 8) as usize].arrived((kind & 0xff).into(), whole);
-        judged.unwrap_or_else(|violation| panic!("{violation}"));
-    }
-
-    fn committed(&self, kind: u32) {
-        self.0[(kind >> 8) as usize].committed((kind & 0xff).into());
-    }
-
-    fn all_arrived(&self) {
-        for records in &self.0 {
-            records.all_arrived().unwrap_or_else(|violation| panic!("{violation}"));
-        }
-    }
-
-    fn read(&self) -> u64 {
-        self.0.iter().map(|records| records.read.get()).sum()
-    }
-}
-
-fn producer(ring: &Ring) -> Producer {
-    ring.producer(&ring.attach().expect("a free slot")).expect("a lane").into_inner()
-}
-
-fn consumer(ring: &Ring) -> Consumer {
-    ring.consumer(&ring.attach().expect("a free slot")).expect("a vacant seat").into_inner()
-}
-
-/// A producer that pushes `count` records, and closes its lane.
-fn add_producer(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>, who: usize, count: u32) {
-    let (open, ring, oracle) = (ring.clone(), ring.clone(), Rc::clone(oracle));
-    world.process_after(
-        ["p", "q"][who],
-        move || {
-            let me = open.attach().expect("a free slot");
-            let producer = open.producer(&me).expect("a lane").into_inner();
-            (me, producer)
-        },
-        move |(me, mut producer)| {
-            for _ in 0..count {
-                match oracle.push(who, &mut producer) {
-                    Ok(()) => {}
-                    Err(PushError::ConsumerDied) => break,
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            producer.close();
-            drop(ring);
-            me
-        },
-    );
-}
-
-/// `c` pops `count` records, or until nobody lives who could push.
-fn add_consumer(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>, count: u64) {
-    let (open, oracle) = (ring.clone(), Rc::clone(oracle));
-    world.process_after(
-        "c",
-        move || consumer(&open),
-        move |mut consumer| {
-            while oracle.read() < count {
-                match oracle.pop(&mut consumer) {
-                    Ok(_) => {}
-                    Err(PopError::ProducerDied) => {
-                        oracle.all_arrived();
-                        break;
-                    }
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            consumer
-        },
-    );
-}
-
-fn all(world: &mut World, config: &Config, counts: [u32; 2]) {
-    let ring = Ring::private(config, 3);
-    let oracle = Rc::new(Oracle::default());
-    // First, so that it is asleep when they begin.
-    add_consumer(world, &ring, &oracle, counts.iter().map(|&count| u64::from(count)).sum());
-    for (who, count) in counts.into_iter().enumerate() {
-        add_producer(world, &ring, &oracle, who, count);
-    }
-}
-
 #[test]
 fn records_of_both_arrive_whole_and_in_order_and_nobody_waits_for_the_dead() {
-    Sweep::new("lanes_two").victims(&["p", "q", "c"]).preemptions(1, 1).runs(10_000).run(|world| {
-        all(world, &bare(2), [1, 1]);
-    });
+    Sweep::new("lanes_two").victims(&["p", "q", "c"]).preemptions(1, 1).runs(10_000).run(all);
 }
 
 #[test]
 fn two_deaths_lose_no_committed_record() {
     let sweep = Sweep::new("lanes_two_deaths").victims(&["p", "q"]).two_deaths().beside_sleepers().preemptions(1, 0);
-    sweep.runs(2_000).run(|world| all(world, &bare(2), [1, 1]));
+    sweep.runs(2_000).run(all);
 }
 
 #[test]
@@ -206,37 +83,120 @@ fn a_push_that_returned_before_another_began_comes_first() {
     });
 }
 
-/// `q` lives, and does nothing: `c` watches it, not `p`, which dies between publishing and waking.
+/// `q` lives, and does nothing: `c` watches it, not `p`, which pushes, and dies between publishing and waking. With a bell, which `c` drops.
+fn another_one_is_watched(world: &mut World, ring: &Ring, bell: Option<Bell>) {
+    let (open, look) = (ring.clone(), ring.clone());
+    world.process_after("q", move || producer(&open), |producer| producer);
+    let open = ring.clone();
+    world.process_after(
+        "c",
+        move || consumer(&open),
+        move |mut consumer| {
+            match consumer.pop_timeout(&mut Vec::new(), Duration::from_secs(1)) {
+                Ok(number) => assert_eq!((number, now()), (1, Duration::ZERO), "found when time was up"),
+                // It waits for ever only if `p` dies before it has published. No other producer comes: that would wake `c` too.
+                Err(PopTimeoutError::TimedOut) => assert_eq!(look.status().lanes[1].write_index, 0, "forgotten"),
+                Err(error) => panic!("{error}"),
+            }
+            if let Some(bell) = bell {
+                bell.stop();
+            }
+            consumer
+        },
+    );
+    let open = ring.clone();
+    world.process_after(
+        "p",
+        move || producer(&open),
+        |mut producer| {
+            producer.push(1, &payload(1)).expect("an empty lane");
+            producer
+        },
+    );
+}
+
 #[test]
 fn a_record_whose_producer_dies_before_it_wakes_the_consumer_is_read() {
     let sweep = Sweep::new("lanes_wake").victims(&["p"]).preemptions(2, 1).runs(6_000);
-    // It waits for ever only if `p` dies before it has published. No other producer comes: that would wake `c` too.
+    sweep.time_may_pass().run(|world| another_one_is_watched(world, &Ring::private(&bare(2), 3), None));
+}
+
+/// The kernel may wake a bell's thread alone.
+#[test]
+fn who_only_watches_takes_no_wake_up_from_the_consumer() {
+    let sweep = Sweep::new("lanes_watched")
+        .victims(&["p"])
+        .beside_sleepers()
+        .preemptions(1, 0)
+        .full_preemptions(1, 1)
+        .runs(2_000);
+    sweep.time_may_pass().run(|world| {
+        let ring = Ring::private(&bare(2), 4);
+        let bell = add_watcher(world, &ring);
+        another_one_is_watched(world, &ring, Some(bell));
+    });
+}
+
+/// Nobody has a lane: `n` takes one, and dies before it has told both. The kernel tells one, the bell's thread.
+#[test]
+fn who_only_watches_vacant_lanes_takes_no_word_of_a_producer_from_the_consumer() {
+    let sweep = Sweep::new("lanes_watched_vacant")
+        .victims(&["n"])
+        .beside_sleepers()
+        .preemptions(1, 0)
+        .full_preemptions(2, 0)
+        .runs(2_000);
+    // `c` waits in vain only if `n` dies before it has a lane.
     sweep.time_may_pass().run(|world| {
         let ring = Ring::private(&bare(2), 3);
+        let bell = add_watcher(world, &ring);
         let (open, look) = (ring.clone(), ring.clone());
-        world.process_after("q", move || producer(&open), |producer| producer);
-        let open = ring.clone();
         world.process_after(
             "c",
             move || consumer(&open),
             move |mut consumer| {
                 match consumer.pop_timeout(&mut Vec::new(), Duration::from_secs(1)) {
-                    Ok(number) => assert_eq!((number, now()), (1, Duration::ZERO), "found when time was up"),
-                    Err(PopTimeoutError::TimedOut) => assert_eq!(look.status().lanes[1].write_index, 0, "forgotten"),
-                    Err(error) => panic!("{error}"),
+                    Ok(1) | Err(PopTimeoutError::ProducerDied) => {
+                        assert_eq!(now(), Duration::ZERO, "found when time was up");
+                    }
+                    Err(PopTimeoutError::TimedOut) => {
+                        assert_eq!(look.status().lanes[0].producer.state, SeatState::Vacant, "forgotten");
+                    }
+                    other => panic!("{other:?}"),
                 }
+                bell.stop();
                 consumer
             },
         );
+        let attach = ring.clone();
         world.process_after(
-            "p",
-            move || producer(&ring),
-            |mut producer| {
+            "n",
+            move || attach.attach().expect("a free slot"),
+            move |me| {
+                let mut producer = ring.producer(&me).expect("a lane").into_inner();
                 producer.push(1, &payload(1)).expect("an empty lane");
                 producer
             },
         );
     });
+}
+
+#[test]
+fn a_bell_rings_for_a_record_though_its_producer_dies_and_ends_when_it_is_dropped() {
+    let sweep =
+        Sweep::new("lanes_bell").victims(&["p"]).beside_sleepers().preemptions(1, 1).full_preemptions(2, 1).runs(2_000);
+    sweep.run(|world| a_bell_is_armed(world, 2));
+}
+
+#[test]
+fn a_bell_rings_when_the_last_producer_dies() {
+    let sweep = Sweep::new("lanes_bell_death")
+        .victims(&["p"])
+        .beside_sleepers()
+        .preemptions(2, 1)
+        .full_preemptions(2, 2)
+        .runs(2_000);
+    sweep.run(|world| a_bell_is_armed(world, 1));
 }
 
 /// `p` dies with its lane, and comes back.

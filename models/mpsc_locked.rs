@@ -4,47 +4,22 @@
 #[path = "worlds/locked.rs"]
 mod locked;
 
-use locked::{A, B, BARE, OTHER, Oracle, SECOND, add_producer, consumer, drain_last, full, producer, reserved, who};
+use locked::{
+    A, B, BARE, Bell, OTHER, Oracle, SECOND, add_producer, add_watcher, consumer, drain_last, full, producer, reserved,
+    two_producers,
+};
 use ownerdead::harness::model::{Sweep, World};
 use ownerdead::owner::SeatState;
 use ownerdead::ring::mpsc::locked::{Config, PopTimeoutError, PushTimeoutError, Ring, TryPopError, TryPushError};
 use ownerdead::sync::time::now;
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// `a` and `b` push a record each, and `c`, which sleeps before they do, pops until it has that of `b`.
-fn both_push(world: &mut World) {
-    let ring = Ring::private(&BARE, 4);
-    let oracle = Rc::new(Oracle::default());
-    let first = Rc::new(Cell::new(false));
-    let (open, o, was) = (ring.clone(), Rc::clone(&oracle), Rc::clone(&first));
-    world.process_after(
-        "c",
-        move || consumer(&open),
-        move |mut consumer| {
-            while who(o.pop(&mut consumer)) != B {}
-            if was.get() {
-                o.all_arrived();
-            }
-            consumer
-        },
-    );
-    add_producer(world, &ring, &oracle, (A, "a"), &[1]);
-    world.process_after(
-        "b",
-        move || producer(&ring),
-        move |mut producer| {
-            first.set(oracle.0[A].ended.get() == 1);
-            oracle.push(B, &mut producer, 1).expect("room");
-            producer
-        },
-    );
-}
-
 #[test]
 fn what_is_committed_arrives_whole_and_in_order_and_nobody_waits_for_the_dead() {
-    Sweep::new("locked_both_push").victims(&["a", "c"]).preemptions(2, 1).runs(4_000).run(both_push);
+    Sweep::new("locked_both_push").victims(&["a", "c"]).preemptions(2, 1).runs(4_000).run(|world| {
+        two_producers(world, &Ring::private(&BARE, 4), ["a", "b"], [1, 1], None);
+    });
 }
 
 /// `a` has committed a record, and has the turn. `b` and `q` wait for theirs; each has pushed before, or not.
@@ -171,6 +146,49 @@ fn a_record_whose_producer_dies_before_it_wakes_the_consumer_is_read() {
             },
         );
         add_producer(world, &ring, &oracle, (A, "a"), &[1]);
+    });
+}
+
+/// The kernel may wake a bell's thread alone.
+#[test]
+fn who_only_watches_takes_no_wake_up_from_the_consumer() {
+    let sweep = Sweep::new("locked_watched").victims(&["a", "w"]).two_deaths().beside_sleepers();
+    sweep.preemptions(1, 0).full_preemptions(2, 0).runs(1_000).run(|world| {
+        let ring = Ring::private(&BARE, 5);
+        let bell = add_watcher(world, &ring);
+        two_producers(world, &ring, ["a", "b"], [1, 1], Some(bell));
+    });
+}
+
+/// `w` has the consumer's seat, and sleeps at the ring as its bell's thread does: armed for a record, and, when it has that, for the next
+/// one, until `d` drops the bell. `a` pushes; should it die, it comes back. Nobody else comes, who would wake `w` too.
+#[test]
+fn a_bell_rings_for_a_record_though_its_producer_dies_and_ends_when_it_is_dropped() {
+    let sweep = Sweep::new("locked_bell").victims(&["a"]).beside_sleepers().preemptions(3, 2).runs(4_000);
+    sweep.run(|world| {
+        let ring = Ring::private(&BARE, 3);
+        let (oracle, bell) = (Rc::new(Oracle::default()), Bell::default());
+        let (open, watched, o, armed) = (ring.clone(), ring.clone(), Rc::clone(&oracle), bell.clone());
+        world.process_after(
+            "w",
+            move || {
+                let me = open.attach().expect("a free slot");
+                (open.consumer(&me).expect("a vacant seat").into_inner(), me)
+            },
+            move |(mut consumer, me)| {
+                watched.watch(&me, 0, Bell::default().until());
+                o.look(&mut consumer).expect("it rang for a record");
+                watched.watch(&me, 16, armed.until());
+                consumer
+            },
+        );
+        add_producer(world, &ring, &oracle, (A, "a"), &[1]);
+        world.restarts(move || {
+            let mut producer = producer(&ring);
+            oracle.push(OTHER, &mut producer, 1).expect("room for two");
+            producer
+        });
+        world.process("d", move || bell.stop());
     });
 }
 

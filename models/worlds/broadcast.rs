@@ -1,6 +1,10 @@
 //! Processes at a broadcast ring, and what must hold there.
 #![allow(dead_code, reason = "not every model uses all of them")]
 
+#[path = "bell.rs"]
+mod bell;
+
+pub use bell::{Bell, add_bell};
 use ownerdead::harness::model::World;
 use ownerdead::owner::Attachment;
 use ownerdead::ring::broadcast::{Config, Consumer, PopError, Producer, PushError, Ring, SeatError, TryPopError};

@@ -1,16 +1,17 @@
 //! Processes at an MPSC ring of claims, and what must hold there.
 
+#[path = "bell.rs"]
+mod bell;
 #[path = "mpsc.rs"]
 mod mpsc;
 
+use bell::{Bell, add_bell};
 use mpsc::at_an_mpsc_ring;
 use ownerdead::harness::model::World;
 use ownerdead::harness::oracle::Records;
-use ownerdead::owner::SeatState;
+use ownerdead::owner::{Attachment, SeatState};
 use ownerdead::ring::mpsc::claims::{Config, Consumer, Producer, PushError, Ring, TryPopError, WaitPeerError};
 use ownerdead::sync::atomic::AtomicU64;
-use ownerdead::sync::atomic::Ordering::Release;
-use ownerdead::sync::futex::{ALL, Word, wake};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -106,60 +107,7 @@ pub fn one_and_one(world: &mut World, turned: usize, pushes: &'static [usize], a
     }
 }
 
-/// Before others at this ring comes `w`, which sleeps beside the consumer as a bell's thread does: until there is something, or this is no
-/// longer 0, as when a bell is dropped.
-pub fn add_watcher(world: &mut World, ring: &Ring) -> Rc<AtomicU64> {
-    let dropped = Rc::new(AtomicU64::new(0));
-    let (open, ring, until) = (ring.clone(), ring.clone(), Rc::clone(&dropped));
-    world.process_after(
-        "w",
-        move || open.attach().expect("a free slot"),
-        move |me| {
-            ring.watch(&me, 0, &until).expect("an honest ring");
-            me
-        },
-    );
-    dropped
-}
-
-/// `p` and `q` push a record each, and `c` pops until it has that of `q`, and drops the bell of a watcher.
-pub fn two_producers(world: &mut World, ring: &Ring, blocks: [usize; 2], bell: Option<Rc<AtomicU64>>) {
-    let oracle = Rc::new(Oracle::default());
-    let first = Rc::new(Cell::new(false));
-    // It comes first, and sleeps before they do.
-    let (open, seen, was) = (ring.clone(), Rc::clone(&oracle), Rc::clone(&first));
-    world.process_after(
-        "c",
-        move || consumer(&open),
-        move |mut consumer| {
-            while who(seen.pop(&mut consumer)) != Q {}
-            if was.get() {
-                seen.all_arrived();
-            }
-            if let Some(bell) = bell {
-                bell.store(1, Release);
-                wake(Word::Low(&bell), ALL);
-            }
-            consumer
-        },
-    );
-    let (open, o) = (ring.clone(), Rc::clone(&oracle));
-    world.process_after(
-        "p",
-        move || producer(&open),
-        move |mut producer| {
-            o.push(P, &mut producer, blocks[0]).expect("the consumer lives");
-            producer
-        },
-    );
-    let (open, o, was_first) = (ring.clone(), Rc::clone(&oracle), Rc::clone(&first));
-    world.process_after(
-        "q",
-        move || producer(&open),
-        move |mut producer| {
-            was_first.set(o.0[P].ended.get() == 1);
-            o.push(Q, &mut producer, blocks[1]).expect("the consumer lives");
-            producer
-        },
-    );
+/// What a bell's thread does here: once there is something, that is all.
+fn serve(ring: &Ring, me: &Attachment, until: &AtomicU64) {
+    ring.watch(me, 0, until).expect("an honest ring");
 }

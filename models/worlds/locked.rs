@@ -1,15 +1,20 @@
 //! Processes at an MPSC ring whose producers take turns, and what must hold there.
 
+#[path = "bell.rs"]
+mod bell;
 #[path = "mpsc.rs"]
 mod mpsc;
 
+pub use bell::Bell;
+use bell::add_bell;
 use mpsc::at_an_mpsc_ring;
 use ownerdead::harness::model::World;
 use ownerdead::harness::oracle::Records;
-use ownerdead::owner::SeatState;
+use ownerdead::owner::{Attachment, SeatState};
 use ownerdead::ring::mpsc::locked::{
     Config, Consumer, Producer, PushError, Reservation, Ring, TryPopError, WaitPeerError,
 };
+use ownerdead::sync::atomic::AtomicU64;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,6 +31,11 @@ pub const OTHER: usize = 2;
 /// Of so many granules.
 fn size(granules: usize) -> usize {
     8 * granules
+}
+
+/// What a bell's thread does here.
+fn serve(ring: &Ring, me: &Attachment, until: &AtomicU64) {
+    ring.watch(me, 0, until);
 }
 
 at_an_mpsc_ring!();

@@ -1,7 +1,7 @@
 //! What the worlds of MPSC rings have in common.
 
 /// For a module that uses a ring's `Ring`, `Config`, `Producer`, `Consumer` and errors, and has `size`: how many bytes a record of so many
-/// units has.
+/// units has; and `serve`: what the thread of the consumer's bell does, until it is dropped or earlier.
 macro_rules! at_an_mpsc_ring {
     () => {
         pub const SECOND: Duration = Duration::from_secs(1);
@@ -165,6 +165,54 @@ macro_rules! at_an_mpsc_ring {
                     o2.look(&mut consumer).expect("one is there still");
                     consumer
                 });
+        }
+
+        /// The thread of the consumer's bell, `w`, before others at this ring come.
+        pub fn add_watcher(world: &mut World, ring: &Ring) -> Bell {
+            let (open, ring) = (ring.clone(), ring.clone());
+            add_bell(world, "w", move || open.attach().expect("a free slot"), move |me, until| serve(&ring, me, until))
+        }
+
+        /// Two push a record each, of so many units, and `c` pops until it has that of the second one, and drops its bell.
+        pub fn two_producers(
+            world: &mut World,
+            ring: &Ring,
+            names: [&'static str; 2],
+            units: [usize; 2],
+            bell: Option<Bell>,
+        ) {
+            let oracle = Rc::new(Oracle::default());
+            let first = Rc::new(Cell::new(false));
+            // It comes first, and sleeps before they do.
+            let (open, seen, was) = (ring.clone(), Rc::clone(&oracle), Rc::clone(&first));
+            world.process_after(
+                "c",
+                move || consumer(&open),
+                move |mut consumer| {
+                    while who(seen.pop(&mut consumer)) != 1 {}
+                    if was.get() {
+                        seen.all_arrived();
+                    }
+                    if let Some(bell) = bell {
+                        bell.stop();
+                    }
+                    consumer
+                },
+            );
+            for (who, (name, units)) in names.into_iter().zip(units).enumerate() {
+                let (open, o, first) = (ring.clone(), Rc::clone(&oracle), Rc::clone(&first));
+                world.process_after(
+                    name,
+                    move || producer(&open),
+                    move |mut producer| {
+                        if who == 1 {
+                            first.set(o.0[0].ended.get() == 1);
+                        }
+                        o.push(who, &mut producer, units).expect("the consumer lives");
+                        producer
+                    },
+                );
+            }
         }
     };
 }

@@ -45,6 +45,8 @@ pub use right::{Holder, MAX_SLOTS, Right};
 #[cfg(not(model))]
 pub(crate) use seat::generation;
 pub use seat::{Opened, SeatFound, SeatState, SeatWords, Taken};
+#[cfg(model)]
+pub(crate) use seat_wait::but_for_deaths;
 pub(crate) use seat_wait::{AtSeat, SLEEPER, Stop, ask};
 pub use table::{Counts, Slot, Table};
 pub(crate) use wait::Interrupt;

@@ -41,6 +41,17 @@ impl<C> Stop<C> {
     }
 }
 
+/// Whether what ended a wait without a deadline is not that the holder died; for models of bells.
+#[cfg(model)]
+pub(crate) fn but_for_deaths<C>(waited: Result<(), Stop<C>>) -> Result<bool, C> {
+    match waited {
+        Ok(()) => Ok(true),
+        Err(Stop::HolderDied) => Ok(false),
+        Err(Stop::Corrupt(corrupt)) => Err(corrupt),
+        Err(Stop::TimedOut) => unreachable!("there was no deadline"),
+    }
+}
+
 /// Asks whoever moves `word` for a wake; whether it is still `seen`.
 pub(crate) fn ask(word: &AtomicU64, seen: u64) -> bool {
     // Relaxed: it only asks. The caller reads the word again, with Acquire.

@@ -105,7 +105,7 @@ impl Consumer {
                 Err(TryPopError::Empty) => {}
                 Err(error) => return Err(refused(error)),
             }
-            until_committed(&self.ring, &self.me, word(self.tail), deadline).map_err(|stop| match stop {
+            until_committed(&self.ring, &self.me, word(self.tail), deadline, None).map_err(|stop| match stop {
                 Stop::HolderDied => PopTimeoutError::ProducerDied,
                 Stop::TimedOut => PopTimeoutError::TimedOut,
                 Stop::Corrupt(corrupt) => PopTimeoutError::Corrupt(corrupt),

@@ -245,6 +245,29 @@ impl Ring {
         }
     }
 
+    /// Sleeps as the thread of a reader's bell does, until more than `seen` records are committed, or the writer has died, or `until` is not
+    /// 0; for models. False: it has died.
+    ///
+    /// # Errors
+    /// [`Corrupt`].
+    #[cfg(model)]
+    pub fn watch_commit(&self, me: &Attachment, seen: u64, until: &AtomicU64) -> Result<bool, Corrupt> {
+        let interrupt = crate::owner::Interrupt::new(until, 0);
+        crate::owner::but_for_deaths(wait::until_committed(self, me, word(seen), None, Some(interrupt)))
+    }
+
+    /// Sleeps as the thread of the writer's bell does, until the reader in `place` has read more than `seen` records, or dies, or leaves, or
+    /// `until` is not 0; for models.
+    ///
+    /// # Errors
+    /// [`Corrupt`].
+    #[cfg(model)]
+    pub fn watch_reader(&self, me: &Attachment, place: usize, seen: u64, until: &AtomicU64) -> Result<(), Corrupt> {
+        let interrupt = Some(crate::owner::Interrupt::new(until, 0));
+        let waited = wait::until_read(self, me, &self.places[place], word(seen), None, interrupt);
+        crate::owner::but_for_deaths(waited).map(drop)
+    }
+
     /// Makes the calling thread a participant of the ring's segment. To be done once a thread.
     ///
     /// # Errors

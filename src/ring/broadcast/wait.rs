@@ -22,9 +22,16 @@ fn at_writer<'a>(ring: &'a Ring, me: &'a Attachment, deadline: Option<Duration>)
     AtSeat { me, seat: &control.writer, gate: &control.writer_gate, deadline, interrupt: None }
 }
 
-/// Sleeps until the tail is no longer `seen`, and says why it never will be.
-pub(super) fn until_committed(ring: &Ring, me: &Attachment, seen: u64, deadline: Option<Duration>) -> Result<(), Stop> {
-    at_writer(ring, me, deadline).until_moved(&ring.control.written.tail, seen, corrupt_seat)
+/// Sleeps until the tail is no longer `seen`, and says why it never will be. Or until it is interrupted, which the caller sees for itself.
+pub(super) fn until_committed(
+    ring: &Ring,
+    me: &Attachment,
+    seen: u64,
+    deadline: Option<Duration>,
+    interrupt: Option<Interrupt<'_>>,
+) -> Result<(), Stop> {
+    let at = AtSeat { interrupt, ..at_writer(ring, me, deadline) };
+    at.until_moved(&ring.control.written.tail, seen, corrupt_seat)
 }
 
 /// Sleeps until somebody alive has the writer's seat.
@@ -124,10 +131,7 @@ pub(super) fn side(ring: &Ring, writes: bool) -> bell::Side {
 #[cfg(not(model))]
 pub(super) fn watch_commit(ring: &Ring, seen: u64) -> Watch {
     let ring = ring.clone();
-    Box::new(move |me, interrupt| {
-        let at = AtSeat { interrupt: Some(interrupt), ..at_writer(&ring, me, None) };
-        bell::rang(at.until_moved(&ring.control.written.tail, seen, corrupt_seat), Rang::Ready)
-    })
+    Box::new(move |me, interrupt| bell::rang(until_committed(&ring, me, seen, None, Some(interrupt)), Rang::Ready))
 }
 
 /// The same: somebody alive has the writer's seat.

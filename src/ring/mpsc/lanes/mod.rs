@@ -197,6 +197,17 @@ impl Ring {
         Self { table, control, lanes, geometry }
     }
 
+    /// Sleeps beside the consumer as a bell's thread does, until there is more in some lane than was `seen` of it, or nobody lives who could
+    /// push and one has died, or `until` is not 0; for models. False: one has died.
+    ///
+    /// # Errors
+    /// [`Corrupt`].
+    #[cfg(model)]
+    pub fn watch(&self, me: &Attachment, seen: &[u64], until: &AtomicU64) -> Result<bool, Corrupt> {
+        let interrupt = Some(crate::owner::Interrupt::new(until, 0));
+        crate::owner::but_for_deaths(wait::until_some(self, me, |lane| seen[lane], None, interrupt))
+    }
+
     /// Makes the calling thread a participant of the ring's segment. To be done once a thread.
     ///
     /// # Errors

@@ -189,6 +189,12 @@ impl Ring {
         Self { inner: spsc::Ring::private_lane(table, words, consumer, gates, geometry), control }
     }
 
+    /// Sleeps beside the consumer as a bell's thread does, until the write index is no longer `seen`, or `until` is not 0; for models.
+    #[cfg(model)]
+    pub fn watch(&self, me: &Attachment, seen: u64, until: &AtomicU64) {
+        wait::watch(&self.inner, me, seen, crate::owner::Interrupt::new(until, 0));
+    }
+
     /// Makes the calling thread a participant of the ring's segment. To be done once a thread.
     ///
     /// # Errors

@@ -15,9 +15,7 @@
 //! all there after each sleep. A bit that a dead consumer left costs a
 //! wake.
 
-#[cfg(not(model))]
-use crate::owner::finish_waiting;
-use crate::owner::{Attachment, Interrupt, ask};
+use crate::owner::{Attachment, Interrupt, ask, finish_waiting};
 #[cfg(not(model))]
 use crate::ring::bell::{self, Rang, Watch};
 use crate::ring::record::SLEEPER;
@@ -47,6 +45,22 @@ pub(super) fn until_some(
     wait_any(&words[..2 + usize::from(interrupt.is_some())], 1, deadline) != Woken::TimedOut
 }
 
+/// Sleeps as a bell's thread does, beside the consumer: until the tail is no longer `seen`, or it is interrupted.
+pub(super) fn watch(ring: &Ring, me: &Attachment, seen: u64, interrupt: Interrupt<'_>) {
+    let gate = ring.gate(Role::Producer);
+    // Relaxed: the consumer reads it again, with Acquire.
+    while ring.control.tail.index.load(Relaxed) & !SLEEPER == seen {
+        // Should the kernel wake this thread there, and it dies before it wakes all, the kernel wakes the next one.
+        me.list().set_pending(gate);
+        until_some(ring, me, seen, None, Some(interrupt));
+        let ended = interrupt.ends(gate);
+        finish_waiting(me);
+        if ended {
+            break;
+        }
+    }
+}
+
 /// Whose bell it is that the consumer has.
 #[cfg(not(model))]
 pub(super) fn side(ring: &Ring) -> bell::Side {
@@ -58,18 +72,7 @@ pub(super) fn side(ring: &Ring) -> bell::Side {
 pub(super) fn watch_some(ring: &Ring, seen: u64) -> Watch {
     let ring = ring.clone();
     Box::new(move |me, interrupt| {
-        let gate = ring.gate(Role::Producer);
-        // Relaxed: the consumer reads it again, with Acquire.
-        while ring.control.tail.index.load(Relaxed) & !SLEEPER == seen {
-            // Should the kernel wake this thread there, and it dies before it wakes all, the kernel wakes the next one.
-            me.list().set_pending(gate);
-            until_some(&ring, me, seen, None, Some(interrupt));
-            let ended = interrupt.ends(gate);
-            finish_waiting(me);
-            if ended {
-                break;
-            }
-        }
+        watch(&ring, me, seen, interrupt);
         Rang::Ready
     })
 }
