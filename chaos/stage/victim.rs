@@ -5,7 +5,7 @@ use super::{Stage, die_with_parent, hang};
 use crate::stamps::Stamps;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
 use ownerdead::sync::time::now;
 use std::time::Duration;
@@ -105,19 +105,19 @@ impl Stage {
 
     /// Waits for the end of a victim; none, and a finding, if it hangs.
     pub fn end_of(&mut self, victim: &mut Victim, what: &str) -> Option<WaitStatus> {
-        let status = self.wait(victim.pid, WaitPidFlag::empty(), what)?;
+        let status = self.wait(victim.pid, WaitPidFlag::WEXITED, what)?;
         victim.over = true;
         self.people.retain(|person| person.pid != victim.pid);
         Some(status)
     }
 
-    /// Stops a victim, and waits until it is stopped.
+    /// Stops a victim, and waits until it is stopped. One that has exited instead, since it had complained, is left to be waited for.
     pub fn stop(&mut self, victim: &Victim) {
         kill(victim.pid, Signal::SIGSTOP).expect("a victim that was not waited for");
-        let status = self.wait(victim.pid, WaitPidFlag::WUNTRACED, "a victim to stop");
-        self.expect(status.is_none_or(|status| matches!(status, WaitStatus::Stopped(..))), || {
-            format!("a victim did not stop: {status:?}")
-        });
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        let status = self.wait(victim.pid, flags, "a victim to stop");
+        let expected = |status| matches!(status, WaitStatus::Stopped(..) | WaitStatus::Exited(_, 0));
+        self.expect(status.is_none_or(expected), || format!("a victim did not stop: {status:?}"));
     }
 
     /// Lets a stopped victim go on.
@@ -125,11 +125,11 @@ impl Stage {
         kill(victim.pid, Signal::SIGCONT).expect("a victim that was not waited for");
     }
 
-    /// `waitpid`, which the stage's timer interrupts.
+    /// `waitid`, which the stage's timer interrupts.
     fn wait(&mut self, pid: Pid, flags: WaitPidFlag, what: &str) -> Option<WaitStatus> {
         let until = now() + hang();
         loop {
-            match waitpid(pid, Some(flags)) {
+            match waitid(Id::Pid(pid), flags) {
                 Err(Errno::EINTR) if now() < until => {}
                 Err(Errno::EINTR) => {
                     self.hangs(&format!("{what} did not come to its end"));
