@@ -45,6 +45,7 @@ impl Lines {
         self.add("ownerdead spsc", size, false, spsc);
         self.add("ownerdead mpsc, lanes", size, false, lanes);
         self.add("ownerdead broadcast, lossless", size, false, broadcast);
+        self.add("ownerdead mpsc, claims", size, false, claims);
         self.add("ownerdead mpsc, locked", size, false, locked);
     }
 
@@ -68,6 +69,10 @@ fn spsc() -> spsc::Ring {
 
 fn lanes() -> mpsc::lanes::Ring {
     mpsc::lanes::Ring::memfd(&options(), &mpsc::lanes::Config::new(2, CAPACITY).checksum(false)).expect("a ring")
+}
+
+fn claims() -> mpsc::claims::Ring {
+    mpsc::claims::Ring::memfd(&options(), &mpsc::claims::Config::new(CAPACITY).checksum(false)).expect("a ring")
 }
 
 fn locked() -> mpsc::locked::Ring {

@@ -1,10 +1,7 @@
-use super::{Parsed, Sides, options, popped, told, within};
+use super::{Parsed, Sides, of_its_kind, options, popped, told, within};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
-use ownerdead::ring::RingError;
 use ownerdead::ring::broadcast::{Config, Consumer, Producer, Ring};
-use ownerdead::segment::{Kind, Segment};
-use std::fmt::Debug;
 use std::time::Duration;
 
 const CAPACITY: usize = 256;
@@ -17,22 +14,13 @@ pub fn all() -> impl Iterator<Item = Ring> {
 }
 
 impl Parsed for Ring {
-    const KIND: Kind = Kind::BROADCAST;
+    of_its_kind!(BROADCAST);
     const KEEPS: bool = false;
 
-    fn of(segment: Segment) -> Result<Self, RingError> {
-        Self::from_segment(segment)
-    }
-    fn segment(&self) -> &Segment {
-        self.segment()
-    }
     /// Of the writer, of the readers' places, the index, and the first records.
     fn words(&self) -> Vec<Words> {
         let places = Words { at: 4096 + 24, count: PLACES, stride: 128 };
         [&lines(0, 6)[..], &lines(4096, PLACES), &[places, row(8192, ENTRIES), row(12288, 16)]].concat()
-    }
-    fn status(&self) -> impl Debug {
-        self.status()
     }
 }
 

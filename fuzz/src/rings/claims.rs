@@ -1,10 +1,7 @@
-use super::{Parsed, Sides, look_at_next, options, pop_several, reserve_and_write, told};
+use super::{Parsed, Sides, look_at_next, of_its_kind, options, pop_several, reserve_and_write, told};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
-use ownerdead::ring::RingError;
 use ownerdead::ring::mpsc::claims::{Config, Consumer, Producer, Ring};
-use ownerdead::segment::{Kind, Segment};
-use std::fmt::Debug;
 use std::time::Duration;
 
 const CAPACITY: usize = 512;
@@ -16,20 +13,11 @@ pub fn all() -> impl Iterator<Item = Ring> {
 }
 
 impl Parsed for Ring {
-    const KIND: Kind = Kind::MPSC_CLAIMS;
+    of_its_kind!(MPSC_CLAIMS);
 
-    fn of(segment: Segment) -> Result<Self, RingError> {
-        Self::from_segment(segment)
-    }
-    fn segment(&self) -> &Segment {
-        self.segment()
-    }
     /// Of all, of the blocks, and the first records.
     fn words(&self) -> Vec<Words> {
         [&lines(0, 6)[..], &[row(4096, CAPACITY / 64), row(8192, 16)]].concat()
-    }
-    fn status(&self) -> impl Debug {
-        self.status()
     }
 }
 

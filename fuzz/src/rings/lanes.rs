@@ -1,10 +1,7 @@
-use super::{Parsed, Sides, look_at_next, options, pop_several, popped, push_several, told};
+use super::{Parsed, Sides, look_at_next, of_its_kind, options, pop_several, popped, push_several, told};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
-use ownerdead::ring::RingError;
 use ownerdead::ring::mpsc::lanes::{Config, Consumer, Producer, Ring};
-use ownerdead::segment::{Kind, Segment};
-use std::fmt::Debug;
 use std::time::Duration;
 
 const LANES: usize = 2;
@@ -17,21 +14,12 @@ pub fn all() -> impl Iterator<Item = Ring> {
 }
 
 impl Parsed for Ring {
-    const KIND: Kind = Kind::MPSC_LANES;
+    of_its_kind!(MPSC_LANES);
 
-    fn of(segment: Segment) -> Result<Self, RingError> {
-        Self::from_segment(segment)
-    }
-    fn segment(&self) -> &Segment {
-        self.segment()
-    }
     /// Of all, of each lane, and the first records of each.
     fn words(&self) -> Vec<Words> {
         let lanes = [lines(4096, 6), lines(4096 + 1024, 6)].concat();
         [&lines(0, 5)[..], &lanes, &[row(8192, 8), row(8192 + CAPACITY, 8)]].concat()
-    }
-    fn status(&self) -> impl Debug {
-        self.status()
     }
 }
 

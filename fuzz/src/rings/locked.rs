@@ -1,11 +1,10 @@
-use super::{Parsed, Sides, look_at_next, options, pop_several, popped, push_several, reserve_and_write, told};
+use super::{
+    Parsed, Sides, look_at_next, of_its_kind, options, pop_several, popped, push_several, reserve_and_write, told,
+};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
 use ownerdead::owner::SeatState;
-use ownerdead::ring::RingError;
 use ownerdead::ring::mpsc::locked::{Config, Consumer, Producer, Ring};
-use ownerdead::segment::{Kind, Segment};
-use std::fmt::Debug;
 use std::time::Duration;
 
 pub fn all() -> impl Iterator<Item = Ring> {
@@ -15,20 +14,11 @@ pub fn all() -> impl Iterator<Item = Ring> {
 }
 
 impl Parsed for Ring {
-    const KIND: Kind = Kind::MPSC_LOCKED;
+    of_its_kind!(MPSC_LOCKED);
 
-    fn of(segment: Segment) -> Result<Self, RingError> {
-        Self::from_segment(segment)
-    }
-    fn segment(&self) -> &Segment {
-        self.segment()
-    }
     /// Of the turn and the seat, of the stream, and the first records.
     fn words(&self) -> Vec<Words> {
         [&lines(0, 6)[..], &lines(1024, 6), &[row(4096, 16)]].concat()
-    }
-    fn status(&self) -> impl Debug {
-        self.status()
     }
     /// Somebody has the turn, whom the memory says to be alive, or may say so in a moment.
     fn may_wait(&self, under_fire: bool) -> bool {

@@ -73,6 +73,24 @@ macro_rules! reserve_and_write {
 }
 use reserve_and_write;
 
+/// What each ring has under the same names, as part of its `Parsed`.
+macro_rules! of_its_kind {
+    ($kind:ident) => {
+        const KIND: ownerdead::segment::Kind = ownerdead::segment::Kind::$kind;
+
+        fn of(segment: ownerdead::segment::Segment) -> Result<Self, ownerdead::ring::RingError> {
+            Self::from_segment(segment)
+        }
+        fn segment(&self) -> &ownerdead::segment::Segment {
+            self.segment()
+        }
+        fn status(&self) -> impl std::fmt::Debug {
+            self.status()
+        }
+    };
+}
+use of_its_kind;
+
 /// What a topology has beyond the interface of all.
 trait Parsed: Topology<Producer: Sides, Consumer: Sides> + Sized {
     /// Whether a consumer gets what was pushed before it came.

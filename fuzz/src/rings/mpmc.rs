@@ -1,10 +1,7 @@
-use super::{Parsed, Sides, look_at_next, options, reserve_and_write};
+use super::{Parsed, Sides, look_at_next, of_its_kind, options, reserve_and_write};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
-use ownerdead::ring::RingError;
 use ownerdead::ring::mpmc::{Config, Consumer, OnDeath, Order, Producer, Ring};
-use ownerdead::segment::{Kind, Segment};
-use std::fmt::Debug;
 
 pub fn all() -> impl Iterator<Item = Ring> {
     let (inside, outside) = (Config::new(4, 20), Config::new(4, 70));
@@ -17,19 +14,10 @@ pub fn all() -> impl Iterator<Item = Ring> {
 }
 
 impl Parsed for Ring {
-    const KIND: Kind = Kind::MPMC;
+    of_its_kind!(MPMC);
 
-    fn of(segment: Segment) -> Result<Self, RingError> {
-        Self::from_segment(segment)
-    }
-    fn segment(&self) -> &Segment {
-        self.segment()
-    }
     fn words(&self) -> Vec<Words> {
         [&lines(0, 5)[..], &[row(4096, 4 * 8)]].concat()
-    }
-    fn status(&self) -> impl Debug {
-        self.status()
     }
 }
 

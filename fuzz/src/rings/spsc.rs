@@ -1,10 +1,7 @@
-use super::{Parsed, Sides, look_at_next, options, pop_several, popped, push_several, told};
+use super::{Parsed, Sides, look_at_next, of_its_kind, options, pop_several, popped, push_several, told};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
-use ownerdead::ring::RingError;
 use ownerdead::ring::spsc::{Config, Consumer, Producer, Ring};
-use ownerdead::segment::{Kind, Segment};
-use std::fmt::Debug;
 use std::time::Duration;
 
 pub fn all() -> impl Iterator<Item = Ring> {
@@ -14,19 +11,10 @@ pub fn all() -> impl Iterator<Item = Ring> {
 }
 
 impl Parsed for Ring {
-    const KIND: Kind = Kind::SPSC;
+    of_its_kind!(SPSC);
 
-    fn of(segment: Segment) -> Result<Self, RingError> {
-        Self::from_segment(segment)
-    }
-    fn segment(&self) -> &Segment {
-        self.segment()
-    }
     fn words(&self) -> Vec<Words> {
         [&lines(0, 6)[..], &[row(4096, 16)]].concat()
-    }
-    fn status(&self) -> impl Debug {
-        self.status()
     }
 }
 
