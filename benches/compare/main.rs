@@ -30,6 +30,8 @@ mod shared;
 mod structures;
 #[cfg(not(model))]
 mod topology;
+#[cfg(not(model))]
+mod turns;
 
 #[cfg(model)]
 fn main() {}

@@ -4,15 +4,13 @@
 //! memory, under a mutex of the C library's.
 
 use crate::carriers::{Carrier, Receives, Sends};
+use crate::shared::{init_robust, mapped};
 use crossbeam_channel::{TryRecvError, TrySendError, bounded};
 use crossbeam_queue::ArrayQueue;
 use heapless::Deque;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use ownerdead::ring::{Consume, Produce, Topology, TryPopError, TryPushError};
 use std::collections::VecDeque;
 use std::hint::spin_loop;
-use std::mem::MaybeUninit;
-use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
@@ -250,20 +248,10 @@ unsafe impl<const N: usize> Send for SharedDeque<N> {}
 
 /// A mutex around a deque, between processes: what one would write oneself.
 pub fn shared_deque<const N: usize>() -> Theirs<SharedDeque<N>> {
-    let length = NonZeroUsize::new(size_of::<Place<N>>()).expect("it has a mutex");
-    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    // SAFETY: a new mapping, at a place that the kernel chooses.
-    let place = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_SHARED) }.expect("mmap");
-    let place: NonNull<Place<N>> = place.cast();
-    let mut attributes = MaybeUninit::uninit();
-    // SAFETY: the mapping is long enough and starts on a page, and nobody else has it yet. The attributes are initialised before
-    // they are used.
+    let place = mapped::<Place<N>>();
+    // SAFETY: the mapping is long enough and starts on a page, nobody else has it yet, and it is never unmapped.
     unsafe {
-        let failed = libc::pthread_mutexattr_init(attributes.as_mut_ptr())
-            | libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED)
-            | libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST)
-            | libc::pthread_mutex_init(&raw mut (*place.as_ptr()).mutex, attributes.as_ptr());
-        assert_eq!(failed, 0, "pthread_mutex_init");
+        init_robust(&raw mut (*place.as_ptr()).mutex);
         (&raw mut (*place.as_ptr()).deque).write(Deque::new());
     }
     Theirs(SharedDeque(place))

@@ -3,7 +3,7 @@
 use crate::pair::{Stage, pin};
 use crate::plan::Group;
 use crate::report::{Report, legend};
-use crate::{death, lock, machine, ring, structures, topology};
+use crate::{death, lock, machine, ring, structures, topology, turns};
 use clap::Parser;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -55,6 +55,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     groups.extend(structures::groups());
     groups.extend([ring::round_trips(stage.court), ring::throughputs()]);
     groups.extend(topology::groups());
+    groups.extend(turns::groups());
     groups.push(death::deaths());
     if let Some(filter) = &arguments.filter {
         groups = groups.into_iter().filter_map(|group| narrowed(group, filter)).collect();

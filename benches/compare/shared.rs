@@ -7,7 +7,9 @@ use nix::unistd::{ForkResult, Pid, fork, getppid};
 use ownerdead::sync::Line;
 use ownerdead::sync::atomic::AtomicU64;
 use ownerdead::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
+use std::ptr::NonNull;
 
 /// Words that a sample's two sides share, each where only one side writes it. Zero bytes are a valid value.
 #[repr(C)]
@@ -66,15 +68,35 @@ impl Court {
     }
 }
 
-/// A court that forked children share with their parent. It is never unmapped.
-pub fn court() -> &'static Court {
-    let length = NonZeroUsize::new(size_of::<Court>()).expect("a court has words");
+/// Zero bytes that forked children share with their parent, on pages of their own. They are never unmapped.
+pub fn mapped<T>() -> NonNull<T> {
+    let length = NonZeroUsize::new(size_of::<T>()).expect("what is shared has a size");
     let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     // SAFETY: a new mapping, at a place that the kernel chooses.
-    let place = unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_SHARED) }.expect("mmap");
+    unsafe { mmap_anonymous(None, length, access, MapFlags::MAP_SHARED) }.expect("mmap").cast()
+}
+
+/// A court that forked children share with their parent. It is never unmapped.
+pub fn court() -> &'static Court {
     // SAFETY: the mapping is long enough, starts on a page, and lives for ever; zero bytes are a valid court, and all of it is
     // atomics, so `&` is enough.
-    unsafe { place.cast().as_ref() }
+    unsafe { mapped().as_ref() }
+}
+
+/// Makes a mutex of the C library's, robust and shared between processes.
+///
+/// # Safety
+/// `mutex` is long enough, aligned, nobody else's yet, and stays where it is for as long as somebody uses it.
+pub unsafe fn init_robust(mutex: *mut libc::pthread_mutex_t) {
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: the attributes are initialised before they are used; the mutex, by the caller's promise.
+    let failed = unsafe {
+        libc::pthread_mutexattr_init(attributes.as_mut_ptr())
+            | libc::pthread_mutexattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED)
+            | libc::pthread_mutexattr_setrobust(attributes.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST)
+            | libc::pthread_mutex_init(mutex, attributes.as_ptr())
+    };
+    assert_eq!(failed, 0, "pthread_mutex_init");
 }
 
 /// A child process; killed when it goes out of scope, if it is still there.
