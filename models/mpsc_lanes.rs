@@ -5,8 +5,8 @@
 mod lanes;
 
 use lanes::{
-    Bell, Oracle, a_bell_is_armed, add_consumer, add_producer, add_watcher, all, bare, consumer, kind, payload,
-    producer,
+    Bell, Oracle, a_bell_is_armed, add_consumer, add_producer, add_single_push, add_watcher, all, bare, consumer, kind,
+    payload, producer,
 };
 use ownerdead::harness::model::{Sweep, World};
 use ownerdead::harness::oracle::Records;
@@ -104,15 +104,7 @@ fn another_one_is_watched(world: &mut World, ring: &Ring, bell: Option<Bell>) {
             consumer
         },
     );
-    let open = ring.clone();
-    world.process_after(
-        "p",
-        move || producer(&open),
-        |mut producer| {
-            producer.push(1, &payload(1)).expect("an empty lane");
-            producer
-        },
-    );
+    add_single_push(world, ring);
 }
 
 #[test]
@@ -215,27 +207,19 @@ fn who_comes_back_has_its_lane_again_and_is_told() {
                 consumer
             },
         );
-        let (open, again) = (ring.clone(), ring.clone());
-        world
-            .process_after(
-                "p",
-                move || producer(&open),
-                |mut producer| {
-                    producer.push(1, &payload(1)).expect("an empty lane");
-                    producer
-                },
-            )
-            .restarts(move || {
-                let opened = again.producer(&again.attach().expect("a free slot")).expect("a dead one's lane");
-                assert!(opened.owner_died(), "its first life had the lane");
-                let mut producer = opened.into_inner();
-                assert_eq!((producer.lane(), producer.generation()), (0, 1));
-                // If it was not committed. If it was, `c` has it, or will.
-                if again.status().lanes[0].write_index == 0 {
-                    producer.push(1, &payload(1)).expect("an empty lane");
-                }
-                producer
-            });
+        let again = ring.clone();
+        add_single_push(world, &ring);
+        world.restarts(move || {
+            let opened = again.producer(&again.attach().expect("a free slot")).expect("a dead one's lane");
+            assert!(opened.owner_died(), "its first life had the lane");
+            let mut producer = opened.into_inner();
+            assert_eq!((producer.lane(), producer.generation()), (0, 1));
+            // If it was not committed. If it was, `c` has it, or will.
+            if again.status().lanes[0].write_index == 0 {
+                producer.push(1, &payload(1)).expect("an empty lane");
+            }
+            producer
+        });
     });
 }
 

@@ -140,6 +140,19 @@ pub fn all(world: &mut World) {
     [0, 1].into_iter().for_each(|who| add_producer(world, &ring, &oracle, who, 1));
 }
 
+/// `p` pushes one record, and keeps its lane.
+pub fn add_single_push(world: &mut World, ring: &Ring) {
+    let open = ring.clone();
+    world.process_after(
+        "p",
+        move || producer(&open),
+        |mut producer| {
+            producer.push(1, &payload(1)).expect("an empty lane");
+            producer
+        },
+    );
+}
+
 /// The thread of the consumer's bell, `w`, before others at this ring of two lanes come.
 pub fn add_watcher(world: &mut World, ring: &Ring) -> Bell {
     let (open, ring) = (ring.clone(), ring.clone());
@@ -184,20 +197,11 @@ pub fn a_bell_is_armed(world: &mut World, lanes: usize) {
             consumer
         },
     );
-    let (open, look) = (ring.clone(), ring);
-    world
-        .process_after(
-            "p",
-            move || producer(&open),
-            |mut producer| {
-                producer.push(1, &payload(1)).expect("an empty lane");
-                producer
-            },
-        )
-        .restarts(move || {
-            if look.status().lanes[lanes - 1].write_index == 0 && lanes > 1 {
-                first.stop();
-            }
-        });
+    add_single_push(world, &ring);
+    world.restarts(move || {
+        if ring.status().lanes[lanes - 1].write_index == 0 && lanes > 1 {
+            first.stop();
+        }
+    });
     world.process("d", move || next.stop());
 }
