@@ -3,9 +3,7 @@
 pub use ownerdead::harness::oracle::Word;
 use ownerdead::sync::atomic::AtomicU64;
 use ownerdead::sync::atomic::Ordering::SeqCst;
-use ownerdead::sync::time::now;
 use std::ptr::NonNull;
-use std::time::Duration;
 
 /// Where a victim is; what a kill is filed under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +45,10 @@ pub struct Stamps {
     phase: AtomicU64,
     /// The victim has run.
     started: Word,
-    /// When the victim is to begin, in nanoseconds of the clock that all processes share; 0 if that was not said yet.
-    begin_at: Word,
+    /// How long after it hears of this the victim is to die by its own timer, in nanoseconds; 0 if that was not said yet.
+    pub dies_after: Word,
+    /// When that is, in nanoseconds of the clock that all processes share.
+    pub dies_at: Word,
     /// Number of the operation that was begun last.
     pub begun: Word,
     /// Number of the operation that has returned last.
@@ -75,20 +75,7 @@ impl Stamps {
     pub fn reset(&self) {
         self.enter(Phase::Outside);
         self.started.set(0);
-        self.begin_at.set(0);
-    }
-
-    /// Says when the victim is to begin.
-    pub fn begin_at(&self, time: Duration) {
-        self.begin_at.set(time.as_nanos() as u64);
-    }
-
-    /// In a victim: waits until it is to begin. It does not sleep, so that it begins at that very moment.
-    pub fn wait_to_begin(&self) {
-        while self.begin_at.get() == 0 || now() < Duration::from_nanos(self.begin_at.get()) {
-            // SAFETY: no arguments.
-            unsafe { libc::sched_yield() };
-        }
+        self.dies_after.set(0);
     }
 
     /// Whether the victim runs already: a kill before that says nothing.

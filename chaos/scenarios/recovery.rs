@@ -2,7 +2,7 @@
 
 use super::wiping::Wiping;
 use super::{Pair, ZERO, kind, many_slots, number, payload};
-use crate::stage::{Aim, Stage, Victim, hang};
+use crate::stage::{Aim, Stage, Trigger, Victim, hang};
 use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::lock::{LockTimeoutError, RobustMutex};
 use ownerdead::owner::{Attachment, SeatState};
@@ -79,15 +79,10 @@ pub fn run(stage: &mut Stage) {
     }
 }
 
-/// Kills a victim that waits to begin, as near to what it does as can be. The time just before the kill.
+/// Lets a victim that is ready begin, and die at what it does. The time just before the kill.
 pub(super) fn kill_at_work(stage: &mut Stage, victim: &mut Victim, aim: &mut Aim, stamps: &Stamps) -> Duration {
     stage.wait_for("a victim to attach", || stamps.signal.get() == READY);
-    stage.aim(aim, stamps);
-    let since = stage.kill(victim, stamps);
-    if stamps.phase() == "outside" {
-        aim.missed(stamps.signal.get() == READY);
-    }
-    since
+    stage.kill_at_work(victim, aim, stamps, || stamps.signal.get() == READY)
 }
 
 /// Looks at a ring after its taker's death. `pushed`: the taker's push has returned.
@@ -123,8 +118,9 @@ fn take_over(rings: &[Watched], stamps: &Stamps) {
     stamps.enter(Phase::Attaching);
     let attached: Vec<_> = rings.iter().map(|watched| watched.ring.attach().expect("a free slot")).collect();
     stamps.enter(Phase::Outside);
+    let mut trigger = Trigger::new();
     stamps.signal.set(READY);
-    stamps.wait_to_begin();
+    trigger.wait_to_begin(stamps);
     for (watched, me) in rings.iter().zip(&attached) {
         stamps.enter(Phase::Opening);
         let mut producer = watched.ring.producer(me).expect("a dead or vacant seat").into_inner();
@@ -196,8 +192,9 @@ fn repair(mutex: &RobustMutex<Pair>, stamps: &Stamps) {
     stamps.enter(Phase::Attaching);
     let me = mutex.attach().expect("a free slot");
     stamps.enter(Phase::Outside);
+    let mut trigger = Trigger::new();
     stamps.signal.set(READY);
-    stamps.wait_to_begin();
+    trigger.wait_to_begin(stamps);
     stamps.enter(Phase::Locking);
     match mutex.lock_timeout(&me, hang()) {
         Ok(_) => stamps.complain(1, 0, 1),

@@ -2,7 +2,7 @@
 
 use super::recovery::kill_at_work;
 use super::{kind, number, payload};
-use crate::stage::{Aim, Stage};
+use crate::stage::{Aim, Stage, Trigger};
 use crate::stamps::{Phase, Stamps, shared};
 use ownerdead::owner::Attachment;
 use ownerdead::ring::spsc::{Config, Producer, Ring, TryPopError};
@@ -95,8 +95,9 @@ fn discard(ring: &Ring, stamps: &Stamps) {
     stamps.enter(Phase::Attaching);
     let me = ring.attach().expect("a free slot");
     stamps.enter(Phase::Outside);
+    let mut trigger = Trigger::new();
     stamps.signal.set(super::recovery::READY);
-    stamps.wait_to_begin();
+    trigger.wait_to_begin(stamps);
     stamps.enter(Phase::Repairing);
     let discarded = ring.consumer(&me).map(|opened| {
         let mut consumer = opened.into_inner();

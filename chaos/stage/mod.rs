@@ -7,7 +7,7 @@ pub mod janitor;
 pub mod keep;
 mod victim;
 
-pub use aim::Aim;
+pub use aim::{Aim, Trigger};
 pub use hang::family;
 pub use victim::Victim;
 
