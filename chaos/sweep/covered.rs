@@ -202,11 +202,12 @@ impl Covered {
         );
         self.uncovered(whole);
         let rate = |count: u64, micros: u64| count as f64 * 1e6 / micros.max(1) as f64;
-        let Figures { instructions, second_instructions, planted, survivors, image_micros, planted_micros, .. } =
-            self.figures;
+        let Figures {
+            instructions, second_instructions, planted, forked, survivors, image_micros, planted_micros, ..
+        } = self.figures;
         println!(
             "{} boundaries judged by image, {:.0} a second of a processor, {survivors} survivors; {planted} deaths planted, {:.0} a \
-             second; the machine's own limit, taken beside each sweep: {} forks, kills and waits a second (median)",
+             second, {forked} of them with memory of their own; the machine's own limit, taken beside each sweep: {} forks, kills and waits a second (median)",
             instructions + second_instructions,
             rate(instructions + second_instructions, image_micros),
             rate(planted, planted_micros),
@@ -337,6 +338,7 @@ impl Figures {
             second_states: self.second_states + other.second_states,
             survivors: self.survivors + other.survivors,
             planted: self.planted + other.planted,
+            forked: self.forked + other.forked,
             not_planted: self.not_planted + other.not_planted,
             left_out: self.left_out + other.left_out,
             image_micros: self.image_micros + other.image_micros,

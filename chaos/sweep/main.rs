@@ -31,6 +31,7 @@ mod futex;
 mod lanes;
 #[cfg(not(model))]
 mod locked;
+mod lodgers;
 #[cfg(not(model))]
 mod mpmc;
 #[cfg(not(model))]
@@ -69,6 +70,7 @@ fn main() -> std::process::ExitCode {
     rwlock::cases(&mut cases);
     semaphore::cases(&mut cases);
     engine::cases(&mut cases);
+    lodgers::cases(&mut cases);
     cell::cases(&mut cases);
     broadcast::cases(&mut cases);
     lanes::cases(&mut cases);

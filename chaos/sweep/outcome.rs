@@ -20,6 +20,8 @@ pub struct Heard {
     disagreements: Vec<String>,
     incomplete: Option<String>,
     errors: Vec<String>,
+    /// Why victims were forked, and did not share memory, if so.
+    forked: Option<String>,
     pub figures: Option<Figures>,
 }
 
@@ -43,6 +45,8 @@ pub struct Figures {
     pub second_states: u64,
     pub survivors: u64,
     pub planted: u64,
+    /// Of those, by victims with memory of their own.
+    pub forked: u64,
     pub not_planted: u64,
     pub left_out: u64,
     pub image_micros: u64,
@@ -71,6 +75,7 @@ impl Heard {
             }),
             ["disagree", text] => self.disagreements.push((*text).to_owned()),
             ["incomplete", text] => self.incomplete = Some((*text).to_owned()),
+            ["forked", text] => self.forked = Some((*text).to_owned()),
             ["error", text] => self.errors.push((*text).to_owned()),
             ["end", ..] => {
                 self.figures = Some(Figures {
@@ -85,6 +90,7 @@ impl Heard {
                     image_micros: number(9),
                     planted_micros: number(10),
                     limit: number(11),
+                    forked: number(12),
                 });
             }
             _ => println!("{line}"),
@@ -119,8 +125,9 @@ pub fn judge(name: &str, reach: Reach, seen: &Seen) -> Result<(), libtest_mimic:
     }
     let figures = heard.figures.unwrap_or_default();
     let deaths = figures.instructions + figures.second_instructions + figures.planted;
+    let forked = heard.forked.as_ref().map(|why| format!(" (victims were forked: {why})")).unwrap_or_default();
     let summary = format!(
-        "{} instructions, {} in recoveries; {} and {} states, {} deaths planted",
+        "{} instructions, {} in recoveries; {} and {} states, {} deaths planted{forked}",
         figures.instructions, figures.second_instructions, figures.states, figures.second_states, figures.planted
     );
     let (state, detail) = match (&said[..], &heard.incomplete) {

@@ -73,6 +73,9 @@ fn say(report: &SweepReport, case: &Case) {
     if let Some(text) = &report.incomplete {
         println!("incomplete\t{}", flat(text));
     }
+    if let Some(why) = &report.forked {
+        println!("forked\t{}", flat(why));
+    }
     let figures = [
         report.instructions,
         report.second_instructions,
@@ -85,6 +88,7 @@ fn say(report: &SweepReport, case: &Case) {
         report.image_time.as_micros() as u64,
         report.planted_time.as_micros() as u64,
         limit(),
+        if report.forked.is_some() { report.planted } else { 0 },
     ];
     println!("end\t{}", figures.map(|figure| figure.to_string()).join("\t"));
 }

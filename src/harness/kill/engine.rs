@@ -85,6 +85,17 @@ pub(super) enum End {
     Hung(String),
 }
 
+impl End {
+    /// By a status of `waitpid`.
+    pub(super) fn of(status: i32) -> Self {
+        match () {
+            () if libc::WIFSTOPPED(status) => Self::Stopped,
+            () if libc::WIFSIGNALED(status) => Self::Signal(libc::WTERMSIG(status)),
+            () => Self::Exited(libc::WEXITSTATUS(status)),
+        }
+    }
+}
+
 /// A child's code for a panic, as Rust's own.
 const PANICKED: i32 = 101;
 /// A child's code for a finding.
@@ -98,6 +109,7 @@ pub(super) struct Board(Memory);
 const LOGGED: usize = 0;
 const WHOLE: usize = 1;
 const MISSED: usize = 2;
+const MAPS: usize = 11;
 const KIND: usize = 3;
 const LENGTH: usize = 4;
 /// Three words.
@@ -170,9 +182,14 @@ impl Board {
         self.set(MISSED, self.get(MISSED) + 1);
     }
 
-    /// Words of the log, whether it is whole, boundaries missed.
-    pub(super) fn recording(&self) -> (usize, bool, u64) {
-        (self.get(LOGGED) as usize, self.get(WHOLE) != 0, self.get(MISSED))
+    /// The operation changes what its process has mapped, or makes another one.
+    pub(super) fn maps_memory(&self) {
+        self.set(MAPS, 1);
+    }
+
+    /// Words of the log, whether it is whole, boundaries missed, whether it [`Self::maps_memory`].
+    pub(super) fn recording(&self) -> (usize, bool, u64, bool) {
+        (self.get(LOGGED) as usize, self.get(WHOLE) != 0, self.get(MISSED), self.get(MAPS) != 0)
     }
 
     /// Writes what came of it.
@@ -197,6 +214,12 @@ impl Board {
     fn kind(&self) -> Kind {
         let said = self.get(KIND);
         Kind::ALL.into_iter().find(|&kind| kind as u64 == said).unwrap_or(Kind::Other)
+    }
+
+    /// What is said for a child that could not begin.
+    pub(super) fn refuse(&self, why: &str) -> End {
+        self.say(Kind::Other as u64, why);
+        End::Exited(FOUND)
     }
 
     /// In a child: ends it with what `body` gives.
@@ -302,7 +325,7 @@ impl Engine {
     }
 
     /// In a child, before all else.
-    fn live(&self, engine: libc::pid_t) {
+    pub(super) fn live(&self, engine: libc::pid_t) {
         // SAFETY: PR_SET_PDEATHSIG takes a signal number; the mask is the engine's own from before.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -311,6 +334,17 @@ impl Engine {
                 libc::_exit(0);
             }
         }
+    }
+
+    /// In a child that nobody waits for with a bound: SIGALRM ends it when the engine's patience does.
+    pub(super) fn limit(&self) {
+        let value = libc::timeval {
+            tv_sec: self.patience.as_secs() as i64,
+            tv_usec: self.patience.subsec_micros().max(1).into(),
+        };
+        let timer = libc::itimerval { it_interval: libc::timeval { tv_sec: 0, tv_usec: 0 }, it_value: value };
+        // SAFETY: plain data; the old one is not asked for.
+        unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, ptr::null_mut()) };
     }
 
     /// Whether a child that has used up the engine's patience does nothing, or does it for ever. One that is recorded, and goes on, is
@@ -333,11 +367,10 @@ impl Engine {
             match unsafe { libc::waitpid(child.pid, &mut status, libc::WNOHANG | libc::WUNTRACED) } {
                 0 => {}
                 -1 => return Err(os("waitpid")(io::Error::last_os_error())),
-                _ if libc::WIFSTOPPED(status) => return Ok(End::Stopped),
                 _ => {
-                    child.over = true;
-                    let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
-                    return Ok(signal.map_or(End::Exited(libc::WEXITSTATUS(status)), End::Signal));
+                    let end = End::of(status);
+                    child.over = end != End::Stopped;
+                    return Ok(end);
                 }
             }
             let mut left = until.saturating_duration_since(Instant::now());
@@ -398,8 +431,7 @@ impl Child {
             -1 => Err(os("waitpid")(io::Error::last_os_error())),
             _ => {
                 self.over = true;
-                let signal = libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status));
-                Ok(Some(signal.map_or(End::Exited(libc::WEXITSTATUS(status)), End::Signal)))
+                Ok(Some(End::of(status)))
             }
         }
     }

@@ -11,7 +11,7 @@ use std::io;
 
 /// The breakpoint of this process: its address; how many visits until it kills; the byte that belongs there. Then, while that byte is
 /// there, for one instruction: what ends that ([`FLAG`], or the address of a breakpoint), and the byte that belongs there.
-static PLANT: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+pub(super) static PLANT: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
 
 /// The trap flag, and no breakpoint.
 const FLAG: u64 = 1;

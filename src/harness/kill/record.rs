@@ -17,6 +17,8 @@ pub(super) struct Recording {
     pub(super) whole: bool,
     /// System calls behind which no breakpoint could be put.
     pub(super) missed: u64,
+    /// The operation has changed what its process has mapped, or made another one.
+    pub(super) maps: bool,
 }
 
 /// A boundary between two instructions.
@@ -49,9 +51,9 @@ pub(super) struct State {
 
 impl Recording {
     /// From the log of [`super::step`].
-    pub(super) fn parse(log: &[AtomicU64], tid: u32, whole: bool, missed: u64) -> Self {
+    pub(super) fn parse(log: &[AtomicU64], tid: u32, whole: bool, missed: u64, maps: bool) -> Self {
         let mut words = log.iter().map(|word| word.load(Relaxed));
-        let mut recording = Self { tid, whole, missed, ..Self::default() };
+        let mut recording = Self { tid, whole, missed, maps, ..Self::default() };
         let mut next = || words.next();
         while let (Some(at), Some(counts)) = (next(), next()) {
             let mut pairs = |count: u64| -> Vec<(usize, u64)> {
@@ -104,7 +106,7 @@ mod tests {
     fn a_log_is_read_as_it_was_written() {
         // Nothing new; a word of the memory; one of the facts, and a walk of one entry.
         let log = log(&[0x10, 0, 0x11, 1, 3, 33, 0x12, 1 << 16 | 2 << 32, 5, 55, 8]);
-        let recording = Recording::parse(&log, 1, true, 0);
+        let recording = Recording::parse(&log, 1, true, 0, false);
         let steps: Vec<_> = recording.steps.iter().map(|step| (step.at, step.state)).collect();
         assert_eq!(steps, [(0x10, 0), (0x11, 1), (0x12, 2)]);
         let start = State { memory: vec![0; 8].into(), facts: vec![0; 8].into(), walk: Walk::default() };
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_log_that_was_cut_off_gives_what_is_whole_of_it() {
-        let recording = Recording::parse(&log(&[0x10, 0, 0x11]), 1, false, 0);
+        let recording = Recording::parse(&log(&[0x10, 0, 0x11]), 1, false, 0, false);
         assert_eq!((recording.steps.len(), recording.whole), (1, false));
     }
 }

@@ -207,6 +207,9 @@ impl Stepper<'_> {
             self.board.recorded(self.at, goes_on);
             return;
         }
+        if is_system_call(at) && maps_memory(registers[libc::REG_RAX as usize]) {
+            self.board.maps_memory();
+        }
         if (!self.flag_alone || is_system_call(at))
             && let Some(next) = next(at, registers)
             && self.break_at(next)
@@ -260,6 +263,33 @@ impl Stepper<'_> {
         NEXT[0].store(at, Relaxed);
         true
     }
+}
+
+/// Whether a system call changes what its process has mapped, or makes another one.
+fn maps_memory(number: i64) -> bool {
+    const CALLS: [libc::c_long; 20] = [
+        libc::SYS_mmap,
+        libc::SYS_mprotect,
+        libc::SYS_munmap,
+        libc::SYS_brk,
+        libc::SYS_mremap,
+        libc::SYS_madvise,
+        libc::SYS_shmat,
+        libc::SYS_shmdt,
+        libc::SYS_clone,
+        libc::SYS_clone3,
+        libc::SYS_fork,
+        libc::SYS_vfork,
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_remap_file_pages,
+        libc::SYS_pkey_mprotect,
+        libc::SYS_mlock,
+        libc::SYS_mlock2,
+        libc::SYS_mlockall,
+        libc::SYS_munlock,
+    ];
+    CALLS.contains(&number)
 }
 
 /// Where this process has code, by its list of mappings; nowhere, if that cannot be read.

@@ -4,7 +4,7 @@ use super::engine::{End, Engine, EngineError, os};
 use super::nursery::{Nursery, Task};
 use super::record::{Recording, State};
 use super::walk::Walk;
-use super::{Cast, Finding, Memory, Subject};
+use super::{Cast, Facts, Finding, Memory, Subject};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -86,6 +86,9 @@ pub struct SweepReport {
     pub disagreements: Vec<String>,
     /// Why it has not looked at everything.
     pub incomplete: Option<String>,
+    /// Why victims that were to die had memory of their own, which takes three times as long, and not the memory of who made them: it was
+    /// asked for, or what they do to it could not be put back. `None` if they shared it, or none was to die.
+    pub forked: Option<String>,
     /// How long single-stepping took, survivors included.
     pub image_time: Duration,
     /// How long planted deaths took, survivors included.
@@ -138,6 +141,7 @@ pub struct Sweep<'s, S> {
     most_found: usize,
     log_words: usize,
     flag_alone: bool,
+    forked: bool,
 }
 
 impl<'s, S: Subject> Sweep<'s, S> {
@@ -153,6 +157,7 @@ impl<'s, S: Subject> Sweep<'s, S> {
             most_found: 3,
             log_words: 1 << 24,
             flag_alone: false,
+            forked: false,
         }
     }
 
@@ -203,6 +208,13 @@ impl<'s, S: Subject> Sweep<'s, S> {
         self
     }
 
+    /// Whether each victim that is to die is forked, with memory of its own. It dies in the same way, and takes three times as long: to see
+    /// whether the engine is at fault. Not, unless this says otherwise, or what it does to memory cannot be put back.
+    pub fn forked(mut self, yes: bool) -> Self {
+        self.forked = yes;
+        self
+    }
+
     /// Runs it.
     ///
     /// # Errors
@@ -220,7 +232,8 @@ impl<'s, S: Subject> Sweep<'s, S> {
         let start = State { memory: memory.image(), facts: engine.facts.image(), walk: Walk::default() };
         let report = SweepReport { name: self.name.clone(), ..SweepReport::default() };
         let nursery = Nursery::new(&engine, self.subject, &log, self.flag_alone)?;
-        let mut work = Work { sweep: &self, engine: &engine, nursery, start, judged: HashMap::new(), report };
+        let mut work =
+            Work { sweep: &self, engine: &engine, log: &log, nursery, start, judged: HashMap::new(), report };
         let result = work.sweep();
         let report = work.report;
         drop(cast);
@@ -249,6 +262,7 @@ type Verdict = Result<String, usize>;
 struct Work<'w, S> {
     sweep: &'w Sweep<'w, S>,
     engine: &'w Engine,
+    log: &'w Memory,
     nursery: Nursery<'w>,
     /// When the victim is about to attach.
     start: State,
@@ -259,8 +273,13 @@ struct Work<'w, S> {
 
 impl<S: Subject> Work<'_, S> {
     fn sweep(&mut self) -> Result<(), Stop> {
-        let began = Instant::now();
         let start = self.start.clone();
+        if self.sweep.planted {
+            let began = Instant::now();
+            self.share(&start)?;
+            self.report.planted_time = began.elapsed();
+        }
+        let began = Instant::now();
         let recording = self.record(&start, Task::RecordOperation)?;
         self.report.instructions = recording.steps.len() as u64;
         self.report.states = recording.states.len() as u64;
@@ -274,9 +293,34 @@ impl<S: Subject> Work<'_, S> {
         self.report.image_time = began.elapsed();
         if self.sweep.planted {
             let began = Instant::now();
+            if recording.maps {
+                self.part("the operation changes what its process has mapped, or makes another one".into())?;
+            }
             self.plant(&recording, &start, &verdicts)?;
-            self.report.planted_time = began.elapsed();
+            self.report.planted_time += began.elapsed();
         }
+        Ok(())
+    }
+
+    /// Has victims share the nursery's memory, if they can.
+    fn share(&mut self, start: &State) -> Result<(), Stop> {
+        if self.sweep.forked {
+            self.report.forked = Some("asked for".into());
+            return Ok(());
+        }
+        let (memory, facts) = (self.sweep.subject.memory(), &self.engine.facts);
+        if let Err(why) = self.nursery.takes_lodgers(&mut || put_back(memory, facts, start))? {
+            self.report.forked = Some(why);
+            // A lodger may have left something behind.
+            self.nursery = Nursery::new(self.engine, self.sweep.subject, self.log, self.sweep.flag_alone)?;
+        }
+        Ok(())
+    }
+
+    /// From now on victims are forked.
+    fn part(&mut self, why: String) -> Result<(), Stop> {
+        self.report.forked.get_or_insert(why);
+        self.nursery.run(Task::Apart)?;
         Ok(())
     }
 
@@ -335,7 +379,13 @@ impl<S: Subject> Work<'_, S> {
     /// A victim dies at an instruction; its TID, if it did.
     fn die(&mut self, start: &State, at: u64, visit: u64, death: &Death) -> Result<Option<u32>, Stop> {
         self.put_back(start);
-        let ended = self.nursery.run(Task::DieAt(at, visit))?;
+        let mut ended = self.nursery.run(Task::DieAt(at, visit))?;
+        if ended.end == End::Signal(libc::SIGALRM) && self.report.forked.is_none() {
+            // It hangs, or the machine is busy: one with memory of its own will show.
+            self.part(format!("a victim did not end in {:?}", self.sweep.patience))?;
+            self.put_back(start);
+            ended = self.nursery.run(Task::DieAt(at, visit))?;
+        }
         match ended.end {
             End::Signal(libc::SIGKILL) => {
                 self.report.planted += 1;
@@ -497,9 +547,13 @@ impl<S: Subject> Work<'_, S> {
     }
 
     fn put_back(&self, state: &State) {
-        self.sweep.subject.memory().restore(&state.memory);
-        self.engine.facts.restore(&state.facts);
+        put_back(self.sweep.subject.memory(), &self.engine.facts, state);
     }
+}
+
+fn put_back(memory: &Memory, facts: &Facts, state: &State) {
+    memory.restore(&state.memory);
+    facts.restore(&state.facts);
 }
 
 /// Of what a dead process has left; its number does not count.
