@@ -1,6 +1,7 @@
 //! Writes the seed corpora: `cargo run --manifest-path fuzz/Cargo.toml --example make_seeds`.
 
-use ownerdead_fuzz::{image, valid_mutex, valid_ring};
+use ownerdead_fuzz::files::image;
+use ownerdead_fuzz::images::{BODY, valid_mutex, valid_ring};
 use std::path::Path;
 
 fn main() -> std::io::Result<()> {
@@ -21,7 +22,7 @@ fn main() -> std::io::Result<()> {
         let change = |word: u16, value: u64| [&word.to_le_bytes()[..], &value.to_le_bytes()].concat();
         write("valid_ring", &[3])?;
         write("valid_mutex", &[4])?;
-        let body = (ownerdead_fuzz::BODY / 8) as u16;
+        let body = (BODY / 8) as u16;
         write("capacity", &[&[3][..], &change(body, 1 << 40)].concat())?;
         write("tail", &[&[3][..], &change(body + 16, 1 << 20)].concat())?;
         write("seat", &[&[3][..], &change(body + 48, 0x1_2000_0001)].concat())?;
@@ -67,13 +68,13 @@ fn main() -> std::io::Result<()> {
     }
     // All operations of each structure, in two configurations; a ring that fills up and wraps.
     let all: Vec<u8> = (0..16).chain(0x90..0xa0).flat_map(|operation| [operation, 40]).collect();
-    for structure in 0..12 {
+    for structure in 0..13 {
         for how in [0, 0xcf] {
             write("sequences", &format!("all_{structure}_{how}"), &[&[structure, how][..], &all].concat())?;
         }
     }
     let laps: Vec<u8> = (0..40).flat_map(|round| [0, 50 + round, 0, round, 7, 11]).collect();
-    for ring in 0..5 {
+    for ring in [0, 1, 2, 3, 4, 11] {
         write("sequences", &format!("laps_{ring}"), &[&[ring, 3][..], &laps].concat())?;
     }
     Ok(())

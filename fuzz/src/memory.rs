@@ -1,7 +1,7 @@
 //! The memory of a structure, as a peer sees it that may write anything: what it can do to it, by a fuzzer's bytes.
 
+use crate::files::{image, restore};
 use crate::input::Input;
-use crate::{image, restore};
 use ownerdead::owner::{Claim, Holder, Right, Table};
 use ownerdead::segment::Segment;
 use ownerdead::sync::atomic::AtomicU64;

@@ -13,6 +13,7 @@
 
 use crate::input::Input;
 use crate::memory::{Change, Memory, Words, write_life};
+use crate::{cells, locks, rings};
 use ownerdead::inspect::{Thread, inspect};
 use ownerdead::owner::{Attachment, Table};
 use ownerdead::segment::{Kind, Options, Segment};
@@ -110,6 +111,11 @@ pub fn fixture<S: Structure + 'static>(structure: S) -> Box<dyn Play> {
     let me = attach(&table);
     let memory = Rc::new(Memory::of(structure.segment(), &structure.words()));
     Box::new(Fixture { structure, me, _living: living, memory })
+}
+
+/// All structures, in the order of an input's first byte where any of them is meant.
+pub fn structures() -> Vec<Box<dyn Play>> {
+    [rings::all(), cells::all(), locks::all()].into_iter().flatten().collect()
 }
 
 /// Plays an input on the structure that its first byte chooses.
@@ -237,7 +243,7 @@ impl<S: Structure> Fixture<S> {
 
     /// From outside: what is wrong is named.
     fn look(&self) {
-        let bytes = crate::image(self.memory.segment());
+        let bytes = crate::files::image(self.memory.segment());
         let within = |offset: u64, size: u64| assert!(offset + size <= bytes.len() as u64);
         let report = inspect(&bytes.as_slice(), |_| Thread::Unknown, |record| within(record.offset, record.size));
         for problem in &report.problems {
