@@ -1,8 +1,10 @@
 //! Writes the seed corpora: `cargo run --manifest-path fuzz/Cargo.toml --example make_seeds`.
 
-use ownerdead_fuzz::files::image;
-use ownerdead_fuzz::images::{BODY, valid_mutex, valid_ring};
+use ownerdead_fuzz::images;
 use std::path::Path;
+
+/// Where changes of one sort end.
+const END: u8 = 0x80;
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -11,21 +13,31 @@ fn main() -> std::io::Result<()> {
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join(name), bytes)
     };
-    let (ring, mutex) = (image(valid_ring().segment()), image(valid_mutex().segment()));
-    let as_is = |bytes: &[u8]| [&[0], bytes].concat();
+    let calm: Vec<u8> = (8..32).flat_map(|operation| [operation, 40, operation | 0xe0, 40]).collect();
+    let whole = images::with(&[3, END, END], |_, bytes, _, _| bytes).expect("an image");
     // Both take the same input.
     for target in ["segment_open", "inspect"] {
         let write = |name: &str, bytes: &[u8]| write(target, name, bytes);
-        write("header", &as_is(&ring[..4096]))?;
-        write("mutex", &as_is(&mutex))?;
-        // A valid ring, unchanged; with another capacity, and with indices that do not fit.
-        let change = |word: u16, value: u64| [&word.to_le_bytes()[..], &value.to_le_bytes()].concat();
-        write("valid_ring", &[3])?;
-        write("valid_mutex", &[4])?;
-        let body = (BODY / 8) as u16;
-        write("capacity", &[&[3][..], &change(body, 1 << 40)].concat())?;
-        write("tail", &[&[3][..], &change(body + 16, 1 << 20)].concat())?;
-        write("seat", &[&[3][..], &change(body + 48, 0x1_2000_0001)].concat())?;
+        write("header", &[&[0], &whole[..4096]].concat())?;
+        write("as_is", &[&[0], &whole[..]].concat())?;
+        // Every structure: as it is, with all operations on it; with words that say something else; cut, and longer than it says.
+        for structure in 0..23 {
+            let name = |what: &str| format!("{what}_{structure}");
+            write(&name("calm"), &[&[3 + structure, END, END][..], &calm, &calm].concat())?;
+            write(&name("cut"), &[3 + structure, END, 4, 0, 9, END])?;
+            write(&name("longer"), &[&[3 + structure, END, 5, 0, 9, 1, END][..], &calm].concat())?;
+            for (kind, number) in [(0, 100), (6, 0x11), (13, 0x11)] {
+                for from in 0..2 {
+                    let changes: Vec<u8> = (from..24).step_by(2).flat_map(|word| [1, word, kind, number]).collect();
+                    let bytes = [&[3 + structure][..], &changes, &[END, END], &calm].concat();
+                    write(&format!("words_{structure}_{kind}_{from}"), &bytes)?;
+                }
+            }
+        }
+        // Each word of the header, with a checksum that fits and without.
+        for (word, way) in (0..8).flat_map(|word| [(word, 0), (word, 64), (word, 1)]) {
+            write(&format!("header_{word}_{way}"), &[3, END, way, word, 33, END])?;
+        }
     }
     // Every structure of each parser: its operations, undisturbed; and with each word in turn, then all words that mean the same, changed
     // to something that means something in one place or another.

@@ -18,7 +18,12 @@ pub fn memfd(bytes: &[u8]) -> OwnedFd {
 
 /// The bytes of a segment.
 pub fn image(segment: &Segment) -> Vec<u8> {
-    let file = File::from(segment.as_fd().try_clone_to_owned().expect("a descriptor"));
+    read(&segment.as_fd().try_clone_to_owned().expect("a descriptor"))
+}
+
+/// The bytes of a file.
+pub fn read(file: &OwnedFd) -> Vec<u8> {
+    let file = File::from(file.try_clone().expect("a descriptor"));
     let mut bytes = vec![0; file.metadata().expect("a file").len() as usize];
     file.read_exact_at(&mut bytes, 0).expect("memory");
     bytes

@@ -1,7 +1,7 @@
 use super::{Parsed, Sides, look_at_next, of_its_kind, options, pop_several, popped, push_several, told};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
-use ownerdead::ring::mpsc::lanes::{Config, Consumer, Producer, Ring};
+use ownerdead::ring::mpsc::lanes::{Config, Consumer, MAX_LANES, Producer, Ring};
 use std::time::Duration;
 
 const LANES: usize = 2;
@@ -28,7 +28,7 @@ impl Sides for Producer {
         match operation {
             0 | 1 => self.beat(),
             2 | 3 => told(self.wait_consumer(Some(Duration::ZERO))),
-            4 => assert!(self.lane() < LANES, "generation {}", self.generation()),
+            4 => assert!(self.lane() < MAX_LANES, "generation {}", self.generation()),
             _ => push_several!(self, longest, turn),
         }
     }

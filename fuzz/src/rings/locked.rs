@@ -15,6 +15,7 @@ pub fn all() -> impl Iterator<Item = Ring> {
 
 impl Parsed for Ring {
     of_its_kind!(MPSC_LOCKED);
+    const ORDERED: bool = true;
 
     /// Of the turn and the seat, of the stream, and the first records.
     fn words(&self) -> Vec<Words> {

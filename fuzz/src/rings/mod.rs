@@ -95,6 +95,8 @@ use of_its_kind;
 trait Parsed: Topology<Producer: Sides, Consumer: Sides> + Sized {
     /// Whether a consumer gets what was pushed before it came.
     const KEEPS: bool = true;
+    /// Whether it is told of its records in the order in which one consumer gets them.
+    const ORDERED: bool = false;
 
     const KIND: Kind;
 
@@ -163,17 +165,31 @@ impl<R: Parsed> Structure for Ring<R> {
         self.0.segment()
     }
 
-    fn anew(&self, segment: Segment) -> Result<(), String> {
-        let ring = R::of(segment).map_err(|error| error.to_string())?;
-        _ = (format!("{:?}", ring.status()), ring.statistics());
-        let me = ring.attach().map_err(|error| error.to_string())?;
-        if let Some(mut producer) = opened(ring.producer(&me)) {
+    fn of(segment: Segment) -> Result<Self, String> {
+        R::of(segment).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn visit(&self, me: &Attachment) {
+        _ = (format!("{:?}", self.0.status()), self.0.statistics());
+        if let Some(mut producer) = opened(self.0.producer(me)) {
             told(producer.push_timeout(1, b"a record", Duration::ZERO));
         }
-        if let Some(mut consumer) = opened(ring.consumer(&me)) {
-            pop(&mut consumer, 9, ring.longest_payload());
+        if let Some(mut consumer) = opened(self.0.consumer(me)) {
+            pop(&mut consumer, 9, self.0.longest_payload());
         }
-        Ok(())
+    }
+
+    /// Nobody is at work, so what was told of is there, in its order, and nothing else.
+    fn as_told(&self, me: &Attachment, records: &[u32]) {
+        if R::ORDERED
+            && let Ok(consumer) = self.0.consumer(me)
+        {
+            let (mut consumer, mut bytes) = (consumer.into_inner(), Vec::new());
+            for kind in records {
+                assert_eq!(consumer.try_pop(&mut bytes), Ok(*kind));
+            }
+            assert_eq!(consumer.try_pop(&mut bytes), Err(TryPopError::Empty));
+        }
     }
 
     fn words(&self) -> Vec<Words> {

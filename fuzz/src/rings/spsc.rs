@@ -12,6 +12,7 @@ pub fn all() -> impl Iterator<Item = Ring> {
 
 impl Parsed for Ring {
     of_its_kind!(SPSC);
+    const ORDERED: bool = true;
 
     fn words(&self) -> Vec<Words> {
         [&lines(0, 6)[..], &[row(4096, 16)]].concat()
