@@ -3,6 +3,8 @@
 use ownerdead_fuzz::images;
 use std::path::Path;
 
+/// As an argument it lets a child be forked; as an operation it puts all back.
+const FORK: u8 = 0x46;
 /// Where changes of one sort end.
 const END: u8 = 0x80;
 
@@ -21,7 +23,7 @@ fn main() -> std::io::Result<()> {
         write("header", &[&[0], &whole[..4096]].concat())?;
         write("as_is", &[&[0], &whole[..]].concat())?;
         // Every structure: as it is, with all operations on it; with words that say something else; cut, and longer than it says.
-        for structure in 0..23 {
+        for structure in 0..22 {
             let name = |what: &str| format!("{what}_{structure}");
             write(&name("calm"), &[&[3 + structure, END, END][..], &calm, &calm].concat())?;
             write(&name("cut"), &[3 + structure, END, 4, 0, 9, END])?;
@@ -45,12 +47,23 @@ fn main() -> std::io::Result<()> {
     for (target, structures, words, groups, values) in [
         ("rings_parser", 12, 48, 24, [(0, 100), (1, 31)]),
         ("cells_parser", 3, 48, 8, [(0, 100), (1, 31)]),
-        ("locks_parser", 8, 12, 8, [(0x80, 0), (13, 0x11)]),
+        ("locks_parser", 7, 12, 8, [(0x80, 0), (13, 0x11)]),
     ] {
         for structure in 0..structures {
             let operations = (8..32).flat_map(|operation| [operation, 40]);
             let calm: Vec<u8> = operations.clone().chain(operations.rev()).collect();
             write(target, &format!("calm_{structure}"), &[&[structure][..], &calm].concat())?;
+            // All of an operation's ways, with what makes it fork.
+            for flags in 0..4 {
+                let ways =
+                    (10..32).flat_map(|operation| [2 * flags, 2 * flags + 1].map(|flags| operation | flags << 5));
+                let all: Vec<u8> = [10, 11, 42, 43].into_iter().chain(ways.flat_map(|way| [way, FORK])).collect();
+                write(target, &format!("ways_{structure}_{flags}"), &[&[structure][..], &all].concat())?;
+            }
+            // Until a ring is full, a wait, until it is empty, a wait; and what else waits.
+            let full = [&[10, 11][..], &[15, 100].repeat(20), &[145, 100], &[19].repeat(24), &[149]].concat();
+            let waits: Vec<u8> = (22..32).flat_map(|operation| [operation | 0x80, 40, operation | 0xc0, 40]).collect();
+            write(target, &format!("full_{structure}"), &[&[structure][..], &full, &waits].concat())?;
             // A side's handles; on memory that is whole, a change; an operation of each side.
             let changes = |way, count, kind, number| {
                 let change = move |which| [6, way, which, kind, number, 19, 15, 20];
@@ -66,7 +79,7 @@ fn main() -> std::io::Result<()> {
     }
     // Every structure: its operations without a peer; and each, with new handles and on memory that is whole, with one that changes a word after so
     // many accesses, or a word that is accessed again.
-    for structure in 0..23 {
+    for structure in 0..22 {
         let calm: Vec<u8> = (10..32).flat_map(|operation| [operation, 0, 40]).collect();
         write("hostile", &format!("calm_{structure}"), &[&[structure][..], &calm, &calm].concat())?;
         for (when, kind, number) in
@@ -77,6 +90,52 @@ fn main() -> std::io::Result<()> {
             let all: Vec<u8> = (10..32).flat_map(fire).collect();
             write("hostile", &format!("fire_{structure}_{when}"), &[&[structure][..], &all].concat())?;
         }
+    }
+    // Names: each structure made, found, opened as another one, and taken away; what is refused; and what is something else.
+    for kind in 0..18 {
+        let asked = [kind, 0, 0, 0, 2, 5, 0];
+        let all = [
+            &[0][..],
+            &asked,
+            &[3, kind, 3, kind + 1, 5],
+            &asked,
+            &[0],
+            &asked,
+            &[8, 8, 5],
+            &asked,
+            &[13, 0, 90, 3, kind],
+        ]
+        .concat();
+        write("names", &format!("each_{kind}"), &all)?;
+        let refused = |at: usize, numbers: std::ops::Range<u8>| {
+            numbers
+                .flat_map(|number| {
+                    let mut asked = asked;
+                    asked[at] = number;
+                    [&[0, asked[0]][..], &asked[1..], &[15, 10], &asked].concat()
+                })
+                .collect::<Vec<u8>>()
+        };
+        write("names", &format!("slots_{kind}"), &refused(1, 0..8))?;
+        write("names", &format!("mode_{kind}"), &refused(2, 2..4))?;
+        write("names", &format!("size_{kind}"), &refused(3, 0..8))?;
+        write("names", &format!("large_{kind}"), &refused(3, 8..16))?;
+        write("names", &format!("other_{kind}"), &refused(4, 0..10))?;
+    }
+    for which in 0..10 {
+        write("names", &format!("bad_{which}"), &[11, which, 0, 0, 0, 0, 2, 5, 0])?;
+    }
+    for what in 0..6 {
+        let all = [14, what, 1, 2, 3, 4, 5, 6, 7, 8, 9, 3, 0, 5, 0, 0, 0, 0, 2, 5, 0, 8];
+        write("names", &format!("put_{what}"), &all)?;
+    }
+    for (slots, len) in [(0, 0), (1, 0), (2, 50), (1, 250), (1, 255), (3, 100)] {
+        let plain = [12, slots, 0, 2, len, 1, 2, 0, 0, 0, 0, 0, 0];
+        write(
+            "names",
+            &format!("plain_{slots}_{len}"),
+            &[&plain[..], &[13, 2, 1, 2, 3, 4, 5, 6, 7, 8, 1, 13, 3, 0], &plain].concat(),
+        )?;
     }
     // All operations of each structure, in two configurations; a ring that fills up and wraps.
     let all: Vec<u8> = (0..16).chain(0x90..0xa0).flat_map(|operation| [operation, 40]).collect();

@@ -9,6 +9,7 @@ pub mod input;
 pub mod inspected;
 pub mod locks;
 pub mod memory;
+pub mod named;
 pub mod opened;
 pub mod parser;
 pub mod rings;

@@ -324,6 +324,12 @@ pub fn looked(bytes: &[u8], threads: impl FnMut(u32) -> Thread, mut records: imp
     report
 }
 
+/// An error says this, among other words.
+pub fn says(error: &impl Display, what: &str) {
+    let text = error.to_string();
+    assert!(text.contains(what), "{text:?} does not say {what:?}");
+}
+
 /// An error says something; if it is that there is damage, then what was found, and what to do.
 pub fn said(error: &(impl Display + Debug)) {
     let text = error.to_string();

@@ -24,6 +24,8 @@ mod locks;
 #[cfg(not(model))]
 mod memory;
 #[cfg(not(model))]
+mod named;
+#[cfg(not(model))]
 mod opened;
 #[cfg(not(model))]
 mod parser;

@@ -9,7 +9,7 @@ mod cell;
 #[path = "../../tests/properties/claims.rs"]
 mod claims;
 #[path = "../../tests/properties/death.rs"]
-mod death;
+pub mod death;
 #[path = "../../tests/properties/lanes.rs"]
 mod lanes;
 #[path = "../../tests/properties/locked.rs"]

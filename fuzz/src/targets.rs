@@ -1,7 +1,7 @@
 //! The fuzz targets: what each does with an input. `fuzz_targets/` gives them to libFuzzer, `replay.rs` to `cargo test`.
 
 use crate::parser::{self, Play};
-use crate::{cells, inspected, locks, opened, rings};
+use crate::{cells, inspected, locks, named, opened, rings};
 
 /// A fuzz target.
 pub struct Target {
@@ -14,13 +14,14 @@ pub struct Target {
 }
 
 /// All of them.
-pub const ALL: [Target; 7] = [
+pub const ALL: [Target; 8] = [
     target("segment_open", segment_open),
     target("inspect", inspect),
     target("rings_parser", rings_parser),
     target("cells_parser", cells_parser),
     target("locks_parser", locks_parser),
     target("sequences", sequences),
+    target("names", names),
     Target { between_accesses: true, ..target("hostile", hostile) },
 ];
 
@@ -61,6 +62,11 @@ pub fn cells_parser(data: &[u8]) {
 /// See [`crate::parser`].
 pub fn locks_parser(data: &[u8]) {
     parse!(data, locks::all(), false);
+}
+
+/// See [`crate::named`].
+pub fn names(data: &[u8]) {
+    named::play(data);
 }
 
 /// See [`crate::sequences`].
