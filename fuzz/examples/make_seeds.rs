@@ -28,7 +28,7 @@ fn main() -> std::io::Result<()> {
             write(&name("calm"), &[&[3 + structure, END, END][..], &calm, &calm].concat())?;
             write(&name("cut"), &[3 + structure, END, 4, 0, 9, END])?;
             write(&name("longer"), &[&[3 + structure, END, 5, 0, 9, 1, END][..], &calm].concat())?;
-            for (kind, number) in [(0, 100), (6, 0x11), (13, 0x11)] {
+            for (kind, number) in [(0, 100), (6, 0x11), (13, 0x11), (8, 0), (14, 0x11)] {
                 for from in 0..2 {
                     let changes: Vec<u8> = (from..24).step_by(2).flat_map(|word| [1, word, kind, number]).collect();
                     let bytes = [&[3 + structure][..], &changes, &[END, END], &calm].concat();
@@ -36,8 +36,12 @@ fn main() -> std::io::Result<()> {
                 }
             }
         }
+        // What a life word may be.
+        for life in 0..8 {
+            write(&format!("life_{life}"), &[3, 7, 1, 9, 1, life, END, END, 10, 11, 15, 19])?;
+        }
         // Each word of the header, with a checksum that fits and without.
-        for (word, way) in (0..8).flat_map(|word| [(word, 0), (word, 64), (word, 1)]) {
+        for (word, way) in (0..8).flat_map(|word| [(word, 0), (word, 66), (word, 67)]) {
             write(&format!("header_{word}_{way}"), &[3, END, way, word, 33, END])?;
         }
     }
@@ -53,11 +57,13 @@ fn main() -> std::io::Result<()> {
             let operations = (8..32).flat_map(|operation| [operation, 40]);
             let calm: Vec<u8> = operations.clone().chain(operations.rev()).collect();
             write(target, &format!("calm_{structure}"), &[&[structure][..], &calm].concat())?;
-            // All of an operation's ways, with what makes it fork.
+            // All of an operation's ways, each with handles of its side, and with what makes it fork.
             for flags in 0..4 {
-                let ways =
-                    (10..32).flat_map(|operation| [2 * flags, 2 * flags + 1].map(|flags| operation | flags << 5));
-                let all: Vec<u8> = [10, 11, 42, 43].into_iter().chain(ways.flat_map(|way| [way, FORK])).collect();
+                let ways = (12..32).flat_map(|operation| [2 * flags, 2 * flags + 1].map(|flags| (operation, flags)));
+                let with_handles = |(operation, flags): (u8, u8)| {
+                    [10 | (flags & 1) << 5, 11 | (flags & 1) << 5, operation | flags << 5, FORK]
+                };
+                let all: Vec<u8> = ways.flat_map(with_handles).collect();
                 write(target, &format!("ways_{structure}_{flags}"), &[&[structure][..], &all].concat())?;
             }
             // Until a ring is full, a wait, until it is empty, a wait; and what else waits.

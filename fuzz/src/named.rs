@@ -255,6 +255,17 @@ fn put(place: &mut Place, input: &mut Input<'_>) {
     if let Ok(file) = File::options().read(true).write(input.byte() % 2 == 0).open("/dev/null") {
         says(&Segment::from_fd(file.into(), Kind::SPSC).expect_err("a device"), "a device");
     }
+    says(
+        &Segment::from_fd(File::open("/dev/shm").expect("a folder").into(), Kind::SPSC).expect_err("a folder"),
+        "a directory",
+    );
+    let socket = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+    says(&Segment::from_fd(socket.into(), Kind::SPSC).expect_err("a socket"), "a socket");
+    if path.metadata().is_ok_and(|is| is.is_file() && is.len() >= 4096)
+        && let Ok(file) = File::open(&path)
+    {
+        says(&Segment::from_fd(file.into(), Kind::SPSC).expect_err("for reading only"), "expected to read and write");
+    }
     let pipe = std::io::pipe().expect("a pipe");
     says(&Segment::from_fd(pipe.0.into(), Kind::SPSC).expect_err("a pipe"), "a fifo");
 }
@@ -266,7 +277,7 @@ fn asked(input: &mut Input<'_>) -> (usize, Vec<u8>) {
 
 fn options(input: &mut Input<'_>) -> Options {
     let slots = [1, 2, 6, 3, 0, 4094, 4095, u32::MAX][input.below(8)];
-    Options::new().slots(slots).mode([0o600, 0o600, 0o666, 0o4600][input.below(4)])
+    Options::default().slots(slots).mode([0o600, 0o600, 0o666, 0o4600][input.below(4)])
 }
 
 /// A number that is allowed somewhere, or nowhere.
