@@ -5,6 +5,8 @@ use std::path::Path;
 
 /// As an argument it lets a child be forked; as an operation it puts all back.
 const FORK: u8 = 0x46;
+/// As an argument it is no change of the memory; as an operation it looks at it.
+const NONE: u8 = 72;
 /// Where changes of one sort end.
 const END: u8 = 0x80;
 
@@ -70,6 +72,12 @@ fn main() -> std::io::Result<()> {
             let full = [&[10, 11][..], &[15, 100].repeat(20), &[145, 100], &[19].repeat(24), &[149]].concat();
             let waits: Vec<u8> = (22..32).flat_map(|operation| [operation | 0x80, 40, operation | 0xc0, 40]).collect();
             write(target, &format!("full_{structure}"), &[&[structure][..], &full, &waits].concat())?;
+            // Each side's own operations, with a record to be read.
+            for (half, ways) in [[0x40, 0x00], [0xc0, 0x80]].into_iter().enumerate() {
+                let each = (22..32).flat_map(|operation| ways.map(|way| [15, 8, operation | way, NONE, NONE, NONE]));
+                let all: Vec<u8> = [10, 11, 15, 250].into_iter().chain(each.flatten()).collect();
+                write(target, &format!("sides_{structure}_{half}"), &[&[structure][..], &all].concat())?;
+            }
             // A side's handles; on memory that is whole, a change; an operation of each side.
             let changes = |way, count, kind, number| {
                 let change = move |which| [6, way, which, kind, number, 19, 15, 20];
@@ -88,6 +96,11 @@ fn main() -> std::io::Result<()> {
     for structure in 0..22 {
         let calm: Vec<u8> = (10..32).flat_map(|operation| [operation, 0, 40]).collect();
         write("hostile", &format!("calm_{structure}"), &[&[structure][..], &calm, &calm].concat())?;
+        for (half, ways) in [[0x40, 0x00], [0xc0, 0x80]].into_iter().enumerate() {
+            let each = (22..32).flat_map(|operation| ways.map(|way| [15, 0, 8, operation | way, 0, NONE, NONE]));
+            let all: Vec<u8> = [10, 0, 11, 0].into_iter().chain(each.flatten()).collect();
+            write("hostile", &format!("sides_{structure}_{half}"), &[&[structure][..], &all].concat())?;
+        }
         for (when, kind, number) in
             [(3, 0, 100), (9, 5, 0), (128, 1, 31), (192, 0, 100), (193, 13, 0x11), (194, 1, 31), (195, 0, 100)]
         {
