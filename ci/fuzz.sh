@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Budget: SECONDS (default 60) for each fuzz target, after building; --coverage 5 minutes on 2 cores, building included.
+# Budget: SECONDS (default 60) for each fuzz target, after building; --coverage 5 minutes on 2 cores, --replay 3, building included.
 #
 # The fuzzers, that of schedules too, and nothing else; then a table of what each did, which is also in
 # target/ownerdead/fuzz-targets.tsv. Needs a nightly toolchain and cargo-fuzz; exit code 3 without them.
 #
 #   ci/fuzz.sh [SECONDS]
+#   ci/fuzz.sh --replay     plays all seeds and regressions in a build with --cfg fuzzing, those of `hostile` too; needs no nightly toolchain
 #   ci/fuzz.sh --coverage   which lines of the structures each target's inputs run: its seeds, and what was found on this machine;
 #                           also in target/ownerdead/fuzz-coverage.tsv. Needs no nightly toolchain but llvm-tools, or exit code 3
 set -euo pipefail
@@ -42,6 +43,20 @@ fuzz() {
         exit "$code"
     fi
     echo "fuzz: passed"
+}
+
+# As `cargo test` does in its own build, where nobody can come between two accesses. What was not played has not passed.
+replay() {
+    local code=0
+    RUSTFLAGS="${RUSTFLAGS:-} --cfg fuzzing" CARGO_TARGET_DIR=$target/fuzz-replay heard timeout --kill-after=10 1200 \
+        cargo test --test fuzz_inputs -- --format terse >"$target/fuzz-replay.log" 2>&1 || code=$?
+    if ((code)); then
+        cat "$target/fuzz-replay.log"
+        fail "an input fails, or the targets do not build"
+    fi
+    grep -E '^test result: ok\. [1-9][0-9]* passed; 0 failed; 0 ignored' "$target/fuzz-replay.log" ||
+        { tail -n 20 "$target/fuzz-replay.log"; fail 'not all inputs were played'; }
+    echo "fuzz: replay: passed"
 }
 
 # `timeout` passes a signal to all that was started. Built as they are for fuzzing, but for libFuzzer's own instruments: it only plays inputs here.
@@ -107,7 +122,8 @@ coverage() {
 
 case ${1:-} in
 --coverage) coverage ;;
--h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0" ;;
+--replay) replay ;;
+-h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0" ;;
 '' | [1-9]*)
     cargo +nightly --version >/dev/null 2>&1 && cargo fuzz --version >/dev/null 2>&1 ||
         not_run 'it needs `rustup toolchain install nightly --profile minimal` and `cargo install cargo-fuzz --locked`'

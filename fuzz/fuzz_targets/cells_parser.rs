@@ -2,11 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ownerdead_fuzz::cells;
-use ownerdead_fuzz::parser::{Play, play};
+use ownerdead_fuzz::targets;
 
-thread_local! {
-    static ALL: Vec<Box<dyn Play>> = cells::all();
-}
-
-fuzz_target!(|data: &[u8]| ALL.with(|all| play(all, data, false)));
+fuzz_target!(|data: &[u8]| targets::cells_parser(data));

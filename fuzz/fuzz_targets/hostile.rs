@@ -2,11 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ownerdead_fuzz::parser::{Play, play};
-use ownerdead_fuzz::{cells, locks, rings};
+use ownerdead_fuzz::targets;
 
-thread_local! {
-    static ALL: Vec<Box<dyn Play>> = [rings::all(), cells::all(), locks::all()].into_iter().flatten().collect();
-}
-
-fuzz_target!(|data: &[u8]| ALL.with(|all| play(all, data, true)));
+fuzz_target!(|data: &[u8]| targets::hostile(data));

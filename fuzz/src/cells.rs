@@ -30,7 +30,7 @@ struct OnBoard(Board<Value>);
 fn words(keys: usize, segment: &Segment) -> Vec<Words> {
     let seats = [24, 32].map(|word| Words { at: 128 + word, count: keys, stride: 128 });
     let buffers = 128 * (1 + keys);
-    [&lines(0, 1 + keys)[..], &seats, &[row(buffers, (segment.body_len() - buffers) / 8)]].concat()
+    [&lines(0, 1 + keys)[..], &seats, &[row(buffers, segment.body_len().saturating_sub(buffers) / 8)]].concat()
 }
 
 fn opened<W>(opened: Result<Opened<W>, impl Display + Debug>) -> Option<W> {
@@ -57,12 +57,13 @@ impl Structure for Locked {
         self.0.segment()
     }
 
-    fn anew(&self, segment: Segment) -> Result<(), String> {
-        let cell = SeqLock::<Value>::from_segment(segment).map_err(|error| error.to_string())?;
-        let me = cell.attach().map_err(|error| error.to_string())?;
-        told(cell.try_read());
-        _ = opened(cell.writer(&me));
-        Ok(())
+    fn of(segment: Segment) -> Result<Self, String> {
+        SeqLock::<Value>::from_segment(segment).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn visit(&self, me: &Attachment) {
+        told(self.0.try_read());
+        _ = opened(self.0.writer(me));
     }
 
     fn words(&self) -> Vec<Words> {
@@ -113,12 +114,13 @@ impl Structure for Shot {
         self.0.segment()
     }
 
-    fn anew(&self, segment: Segment) -> Result<(), String> {
-        let cell = Snapshot::<Value>::from_segment(segment).map_err(|error| error.to_string())?;
-        let me = cell.attach().map_err(|error| error.to_string())?;
-        told(cell.read());
-        _ = opened(cell.writer(&me));
-        Ok(())
+    fn of(segment: Segment) -> Result<Self, String> {
+        Snapshot::<Value>::from_segment(segment).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn visit(&self, me: &Attachment) {
+        told(self.0.read());
+        _ = opened(self.0.writer(me));
     }
 
     fn words(&self) -> Vec<Words> {
@@ -171,16 +173,17 @@ impl Structure for OnBoard {
         self.0.segment()
     }
 
-    fn anew(&self, segment: Segment) -> Result<(), String> {
-        let cell = Board::<Value>::from_segment(segment).map_err(|error| error.to_string())?;
-        let me = cell.attach().map_err(|error| error.to_string())?;
-        cell.iter().for_each(|(_, read)| _ = told(read));
-        _ = opened(cell.writer(&me, 0));
-        Ok(())
+    fn of(segment: Segment) -> Result<Self, String> {
+        Board::<Value>::from_segment(segment).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn visit(&self, me: &Attachment) {
+        self.0.iter().for_each(|(_, read)| _ = told(read));
+        _ = opened(self.0.writer(me, 0));
     }
 
     fn words(&self) -> Vec<Words> {
-        words(KEYS, self.segment())
+        words(self.0.keys(), self.segment())
     }
 
     fn step<'s>(
@@ -192,9 +195,10 @@ impl Structure for OnBoard {
     ) {
         // One more key than there are.
         let key = usize::from(turn.flags) % (KEYS + 1);
+        let keys = self.0.keys();
         match (operation, writers.get_mut(key)) {
             (0..=3, Some(writer)) => *writer = writer.take().or_else(|| opened(self.0.writer(me, key))),
-            (0..=3, None) => assert!(opened(self.0.writer(me, key)).is_none()),
+            (0..=3, None) => assert!(opened(self.0.writer(me, key)).is_none() || key < keys),
             (4, Some(writer)) => *writer = None,
             (5..=10, Some(Some(writer))) => told(writer.write(&NEXT)),
             (4..=10, _) => {}
@@ -203,10 +207,10 @@ impl Structure for OnBoard {
             (16, _) => told(self.0.wait_change(me, key, turn.input.byte().into(), Some(Duration::ZERO))),
             (17, _) => told(self.0.wait_writer(me, key, Some(Duration::ZERO))),
             (18, _) => self.0.iter().for_each(|(key, read)| {
-                assert!(key < KEYS);
+                assert!(key < keys);
                 told(read);
             }),
-            _ => assert_eq!(format!("{:?}", self.0.status(key)) == "None", key == KEYS),
+            _ => assert_eq!(format!("{:?}", self.0.status(key)) == "None", key >= keys),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The memory of a structure, as a peer sees it that may write anything: what it can do to it, by a fuzzer's bytes.
 
+use crate::files::{image, restore};
 use crate::input::Input;
-use crate::{image, restore};
 use ownerdead::owner::{Claim, Holder, Right, Table};
 use ownerdead::segment::Segment;
 use ownerdead::sync::atomic::AtomicU64;
@@ -66,14 +66,15 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The segment is whole now.
+    /// The segment is whole now. Words that lie outside of its body are left out: it may have another shape than it was made with.
     pub fn of(segment: &Segment, telling: &[Words]) -> Self {
         let body = segment.body_slice(0, segment.body_len() / 8).expect("the body");
-        let indices =
-            |words: &Words| -> Vec<_> { (0..words.count).map(|index| (words.at + index * words.stride) / 8).collect() };
-        let alike: Vec<Vec<_>> = telling.iter().map(indices).collect();
+        let indices = |words: &Words| -> Vec<_> {
+            let all = (0..words.count).map(|index| (words.at + index * words.stride) / 8);
+            all.filter(|&index| index < body.len()).collect()
+        };
+        let alike: Vec<Vec<_>> = telling.iter().map(indices).filter(|indices| !indices.is_empty()).collect();
         let telling = alike.concat();
-        assert!(telling.iter().all(|&index| index < body.len()), "words outside the body");
         let (whole, table) = (image(segment), segment.table());
         Self { begin: PAGE * (1 + table.slots()), body, telling, alike, whole, table, segment: segment.clone() }
     }

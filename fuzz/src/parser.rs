@@ -13,14 +13,15 @@
 
 use crate::input::Input;
 use crate::memory::{Change, Memory, Words, write_life};
-use ownerdead::inspect::{Thread, inspect};
+use crate::{cells, locks, rings};
+use ownerdead::inspect::{RecordReport, Report, Thread, inspect};
 use ownerdead::owner::{Attachment, Table};
 use ownerdead::segment::{Kind, Options, Segment};
 #[cfg(fuzzing)]
 use ownerdead::sync::hostile::beside;
 use std::collections::HashSet;
 use std::fmt::{Debug, Display};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 /// Operations of one input. Each returns, so it is the fuzzer's time alone.
@@ -47,11 +48,19 @@ pub trait Structure {
     /// One operation, less than 22.
     fn step<'s>(&'s self, me: &'s Attachment, handles: &mut Self::Handles<'s>, operation: u8, turn: &mut Turn<'_, '_>);
 
-    /// Opens it anew, from what its memory says now, and uses what it is then. An error says why it cannot be opened.
+    /// What a segment holds, if it can be opened.
     ///
     /// # Errors
-    /// In words.
-    fn anew(&self, segment: Segment) -> Result<(), String>;
+    /// In words: why it cannot.
+    fn of(segment: Segment) -> Result<Self, String>
+    where
+        Self: Sized;
+
+    /// Uses it a little, as one who comes.
+    fn visit(&self, me: &Attachment);
+
+    /// A valid segment: what it holds is what was told of it. Nobody else has it. `records` are the kinds of a ring's records, in order.
+    fn as_told(&self, _me: &Attachment, _records: &[u32]) {}
 
     /// Uses it on memory that is whole: new handles, and everything must work.
     fn honest(&self, me: &Attachment);
@@ -89,6 +98,20 @@ pub struct Fixture<S> {
 pub trait Play {
     /// Under fire, each call's first bytes are what a peer does meanwhile: `hostile`.
     fn play(&self, input: Input<'_>, under_fire: bool);
+
+    fn kind(&self) -> Kind;
+
+    /// The bytes of its segment as they were at first, with a change for each byte up to one that is 128 or more.
+    fn image(&self, input: &mut Input<'_>) -> Vec<u8>;
+
+    /// Opens a file as one of its kind, and plays the rest of the input on that.
+    ///
+    /// # Errors
+    /// In words: why it cannot be opened.
+    fn open(&self, file: OwnedFd, input: Input<'_>) -> Result<(), String>;
+
+    /// A file in which nothing is wrong, with these records, opens and is as told.
+    fn valid(&self, file: OwnedFd, records: &[u32]);
 }
 
 /// Slots of a fixture's table: one that lives, two that died, this thread's own, and two that are free.
@@ -112,6 +135,11 @@ pub fn fixture<S: Structure + 'static>(structure: S) -> Box<dyn Play> {
     Box::new(Fixture { structure, me, _living: living, memory })
 }
 
+/// All structures, in the order of an input's first byte where any of them is meant.
+pub fn structures() -> Vec<Box<dyn Play>> {
+    [rings::all(), cells::all(), locks::all()].into_iter().flatten().collect()
+}
+
 /// Plays an input on the structure that its first byte chooses.
 pub fn play(all: &[Box<dyn Play>], data: &[u8], under_fire: bool) {
     let mut input = Input::new(data);
@@ -125,36 +153,75 @@ fn attach(table: &Table) -> Attachment {
 }
 
 impl<S: Structure> Play for Fixture<S> {
-    fn play(&self, mut input: Input<'_>, under_fire: bool) {
+    fn play(&self, input: Input<'_>, under_fire: bool) {
         self.memory.heal();
-        let mut handles = S::Handles::default();
-        for _ in 0..MOST {
-            let Some(byte) = input.next() else { break };
-            let (operation, flags) = (byte & 0x1f, byte >> 5);
-            if let 0..Memory::WAYS = operation {
-                self.memory.change(operation, &mut input);
-                continue;
-            }
-            let fire = under_fire.then(|| fire(&self.memory, &mut input));
-            let mut call = || match operation {
-                8 => self.look(),
-                9 => self.anew(),
-                own => {
-                    let mut turn = Turn { flags, input: &mut input, under_fire, memory: &self.memory };
-                    self.structure.step(&self.me, &mut handles, own - OWN, &mut turn);
-                }
-            };
-            match fire {
-                Some(peer) => beside(peer, call),
-                None => call(),
-            }
-        }
-        drop(handles);
-        assert_eq!(self.me.rights(), 0, "rights that no handle has");
+        run(&self.structure, &self.me, &self.memory, input, under_fire);
         self.memory.heal();
         self.structure.honest(&self.me);
         assert_eq!(self.me.rights(), 0, "rights that no handle has");
     }
+
+    fn kind(&self) -> Kind {
+        S::KIND
+    }
+
+    fn image(&self, input: &mut Input<'_>) -> Vec<u8> {
+        self.memory.heal();
+        while let Some(way @ 0..0x80) = input.next() {
+            self.memory.change(way % Memory::WAYS, input);
+        }
+        crate::files::image(self.memory.segment())
+    }
+
+    fn open(&self, file: OwnedFd, input: Input<'_>) -> Result<(), String> {
+        let segment = Segment::from_fd(file, S::KIND).map_err(|error| error.to_string())?;
+        let structure = S::of(segment)?;
+        let me = Attachment::attach(&structure.segment().table()).map_err(|error| error.to_string())?;
+        structure.visit(&me);
+        let memory = Rc::new(Memory::of(structure.segment(), &structure.words()));
+        run(&structure, &me, &memory, input, false);
+        me.detach().expect("no rights are left");
+        Ok(())
+    }
+
+    fn valid(&self, file: OwnedFd, records: &[u32]) {
+        let segment = Segment::from_fd(file, S::KIND).expect("no problem was found");
+        let structure = match S::of(segment) {
+            // Of a type it is said only when it is opened.
+            Err(error) if error.contains("another type") => return,
+            structure => structure.expect("no problem was found"),
+        };
+        let Ok(me) = Attachment::attach(&structure.segment().table()) else { return };
+        structure.as_told(&me, records);
+    }
+}
+
+/// Plays an input on a structure: changes of its memory, and operations.
+fn run<S: Structure>(structure: &S, me: &Attachment, memory: &Rc<Memory>, mut input: Input<'_>, under_fire: bool) {
+    let mut handles = S::Handles::default();
+    for _ in 0..MOST {
+        let Some(byte) = input.next() else { break };
+        let (operation, flags) = (byte & 0x1f, byte >> 5);
+        if let 0..Memory::WAYS = operation {
+            memory.change(operation, &mut input);
+            continue;
+        }
+        let fire = under_fire.then(|| fire(memory, &mut input));
+        let mut call = || match operation {
+            8 => look(memory),
+            9 => anew::<S>(memory),
+            own => {
+                let mut turn = Turn { flags, input: &mut input, under_fire, memory };
+                structure.step(me, &mut handles, own - OWN, &mut turn);
+            }
+        };
+        match fire {
+            Some(peer) => beside(peer, call),
+            None => call(),
+        }
+    }
+    drop(handles);
+    assert_eq!(me.rights(), 0, "rights that no handle has");
 }
 
 /// Called before each access of a structure to its memory.
@@ -225,28 +292,42 @@ fn fire(memory: &Rc<Memory>, input: &mut Input<'_>) -> Peer {
     })
 }
 
-impl<S: Structure> Fixture<S> {
-    /// As a process that comes now finds it.
-    fn anew(&self) {
-        let file = self.memory.segment().as_fd().try_clone_to_owned().expect("a descriptor");
-        let opened = Segment::from_fd(file, S::KIND).map_err(|error| error.to_string());
-        if let Err(error) = opened.and_then(|segment| self.structure.anew(segment)) {
-            assert!(!error.is_empty());
-        }
+/// As a process that comes now finds it.
+fn anew<S: Structure>(memory: &Memory) {
+    let file = memory.segment().as_fd().try_clone_to_owned().expect("a descriptor");
+    let opened = Segment::from_fd(file, S::KIND).map_err(|error| error.to_string());
+    let visited = opened.and_then(S::of).and_then(|structure| {
+        let me = Attachment::attach(&structure.segment().table()).map_err(|error| error.to_string())?;
+        structure.visit(&me);
+        Ok(())
+    });
+    if let Err(error) = visited {
+        assert!(!error.is_empty());
     }
+}
 
-    /// From outside: what is wrong is named.
-    fn look(&self) {
-        let bytes = crate::image(self.memory.segment());
-        let within = |offset: u64, size: u64| assert!(offset + size <= bytes.len() as u64);
-        let report = inspect(&bytes.as_slice(), |_| Thread::Unknown, |record| within(record.offset, record.size));
-        for problem in &report.problems {
-            assert!(
-                !problem.field.is_empty() && !problem.found.is_empty() && !problem.expected.is_empty(),
-                "{problem:?}"
-            );
-        }
+/// From outside: what is wrong is named.
+fn look(memory: &Memory) {
+    let bytes = crate::files::image(memory.segment());
+    looked(&bytes, |_| Thread::Unknown, |_| ());
+}
+
+/// What `inspect` says of these bytes: whatever they are, a problem names its field, what was found and what was expected; and a record lies in them.
+pub fn looked(bytes: &[u8], threads: impl FnMut(u32) -> Thread, mut records: impl FnMut(&RecordReport)) -> Report {
+    let report = inspect(&bytes, threads, |record| {
+        assert!(record.offset + record.size <= bytes.len() as u64, "{record:?}");
+        records(record);
+    });
+    for problem in &report.problems {
+        assert!(!problem.field.is_empty() && !problem.found.is_empty() && !problem.expected.is_empty(), "{problem:?}");
     }
+    report
+}
+
+/// An error says this, among other words.
+pub fn says(error: &impl Display, what: &str) {
+    let text = error.to_string();
+    assert!(text.contains(what), "{text:?} does not say {what:?}");
 }
 
 /// An error says something; if it is that there is damage, then what was found, and what to do.

@@ -1,6 +1,6 @@
 //! The broadcast ring in step with a plain history of records: what each reader gets, what it loses, and when the writer waits.
 
-use crate::death::dies;
+use super::death::dies;
 use ownerdead::owner::Attachment;
 use ownerdead::ring::broadcast::{Config, Consumer, Producer, Ring, TryPopError, TryPushError};
 use ownerdead::segment::Options;

@@ -1,6 +1,6 @@
 //! A sequence lock and a board in step with plain state machines.
 
-use crate::death::dies;
+use super::death::dies;
 use ownerdead::cell::{Board, Opened, Progress, SeatError, SeqLock, TryReadError, board, seqlock, snapshot};
 use ownerdead::segment::Options;
 use ownerdead::sync::atomic::AtomicU64;

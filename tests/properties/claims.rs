@@ -1,6 +1,6 @@
 //! The MPSC ring of claims in step with a plain queue that says where each record lies.
 
-use crate::death::dies;
+use super::death::dies;
 use ownerdead::owner::Attachment;
 use ownerdead::ring::mpsc::claims::{Config, Consumer, Producer, Ring, TryPopError, TryPushError};
 use ownerdead::segment::Options;

@@ -1,5 +1,6 @@
 //! The MPSC ring whose producers take turns in step with a plain queue that says where each record lies.
 
+use super::death::dies;
 use ownerdead::owner::{Attachment, SeatState};
 use ownerdead::ring::mpsc::locked::{Config, Consumer, Producer, Ring, TryPopError, TryPushError};
 use ownerdead::segment::Options;
@@ -45,9 +46,9 @@ pub enum Operation {
     },
     Discard,
     ReopenConsumer,
-    /// A thread dies with so many bytes reserved and written.
+    /// Somebody dies with so many bytes reserved and written.
     DieWriting(usize),
-    /// A thread dies that has read so many.
+    /// Somebody dies that has read so many.
     DieReading(usize),
 }
 
@@ -257,41 +258,52 @@ impl Pair {
 
     fn die_writing(&mut self, len: usize) {
         self.turn();
-        let ring = self.ring.clone();
-        let reserved = std::thread::spawn(move || {
+        let ring = &self.ring;
+        let refused = dies(|| {
             let me = ring.attach().unwrap();
             let mut producer = ring.producer(&me).unwrap().into_inner();
-            let reserved = producer.reserve(0, len).map(|mut record| {
-                record.write(0, &vec![0xff; len]);
-                core::mem::forget(record);
-            });
-            // The thread leaves nothing: it ends with what it has.
+            let refused = match producer.reserve(0, len) {
+                Ok(mut record) => {
+                    record.write(0, &vec![0xff; len]);
+                    core::mem::forget(record);
+                    0
+                }
+                Err(TryPushError::Full) => 1,
+                Err(TryPushError::TooLarge { .. }) => 2,
+                Err(error) => panic!("{error}"),
+            };
+            // It leaves nothing: it ends with what it has.
             core::mem::forget((me, producer));
-            reserved
+            refused
         });
-        let reserved = reserved.join().unwrap();
-        assert_eq!(reserved, self.due(len).map(|_| ()));
-        self.dead_in_turn = reserved.is_ok();
+        let due = match self.due(len) {
+            Ok(_) => 0,
+            Err(TryPushError::Full) => 1,
+            Err(_) => 2,
+        };
+        assert_eq!(refused, due, "a reservation of {len} bytes");
+        self.dead_in_turn = refused == 0;
     }
 
     fn die_reading(&mut self, count: usize) {
         self.consumer = None;
-        let ring = self.ring.clone();
-        let read = std::thread::spawn(move || {
+        let due: Vec<_> = (0..count).map_while(|_| self.read()).collect();
+        let ring = &self.ring;
+        let read = dies(|| {
             let me = ring.attach().unwrap();
             let mut consumer = ring.consumer(&me).unwrap().into_inner();
             let mut bytes = Vec::new();
-            let mut read = Vec::new();
-            while read.len() < count
+            let mut read = 0;
+            while usize::from(read) < count
                 && let Ok(kind) = consumer.try_pop(&mut bytes)
             {
-                read.push((kind, bytes.clone()));
+                assert_eq!((kind, &bytes), due.get(usize::from(read)).map(|(kind, bytes)| (*kind, bytes)).unwrap());
+                read += 1;
             }
             core::mem::forget((me, consumer));
             read
         });
-        let due: Vec<_> = (0..count).map_while(|_| self.read()).collect();
-        assert_eq!(read.join().unwrap(), due);
+        assert_eq!(usize::from(read), due.len());
         let opened = self.ring.consumer(&self.me).unwrap();
         assert!(opened.owner_died());
         self.consumer = Some(opened.into_inner());

@@ -1,6 +1,6 @@
 //! The reader-writer lock and the semaphore in step with plain state machines.
 
-use crate::death::dies;
+use super::death::dies;
 use ownerdead::inspect::{Thread, inspect};
 use ownerdead::lock::{Permit, RwLock, Semaphore, TryAcquireError, TryLockError, TryReadError};
 use ownerdead::segment::{Options, Segment};

@@ -1,6 +1,6 @@
 //! The MPMC ring in step with a plain queue, where no two are at work at once.
 
-use crate::death::dies;
+use super::death::dies;
 use ownerdead::owner::Attachment;
 use ownerdead::ring::mpmc::{Config, Consumer, OnDeath, Order, Producer, Ring, TryPopError, TryPushError};
 use ownerdead::segment::Options;

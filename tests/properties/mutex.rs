@@ -1,6 +1,6 @@
 //! The mutexes in step with plain state machines.
 
-use crate::death::dies;
+use super::death::dies;
 use ownerdead::lock::{FutexMutex, RobustMutex, TimedOut, TryLockError};
 use ownerdead::segment::Options;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The ring in step with a plain queue.
 
-use crate::death::dies;
+use super::death::dies;
 use ownerdead::owner::Attachment;
 use ownerdead::ring::spsc::{self, Consumer, Producer, Ring, TryPopError, TryPushError};
 use ownerdead::segment::Options;

@@ -1,7 +1,7 @@
 //! Barrier and once-initialisation in step with plain state machines, and a queue made of condition variables.
 
-use crate::death::dies;
-use crate::locks::problems;
+use super::death::dies;
+use super::locks::problems;
 use ownerdead::lock::{
     Arrival, Barrier, BarrierTimeoutError, JoinError, OnceCell, OnceError, OnceState, Party, ResetError, RobustMutex,
     Waited,

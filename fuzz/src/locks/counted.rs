@@ -24,12 +24,13 @@ impl Structure for Counted {
         self.0.segment()
     }
 
-    fn anew(&self, segment: Segment) -> Result<(), String> {
-        let lock = Semaphore::from_segment(segment).map_err(|error| error.to_string())?;
-        let me = lock.attach().map_err(|error| error.to_string())?;
-        _ = told(lock.try_acquire(&me));
-        assert!(lock.available() <= lock.permits());
-        Ok(())
+    fn of(segment: Segment) -> Result<Self, String> {
+        Semaphore::from_segment(segment).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn visit(&self, me: &Attachment) {
+        _ = told(self.0.try_acquire(me));
+        assert!(self.0.available() <= self.0.permits());
     }
 
     /// How many permits, the gate, and each permit's.
@@ -46,9 +47,9 @@ impl Structure for Counted {
                     drop(held.swap_remove(usize::from(turn.flags) % held.len()));
                 }
             }
-            _ => assert!(self.0.available() <= PERMITS),
+            _ => assert!(self.0.available() <= self.0.permits()),
         }
-        assert!(held.iter().all(|permit| permit.number() < PERMITS && !format!("{permit:?}").is_empty()));
+        assert!(held.iter().all(|permit| permit.number() < self.0.permits() && !format!("{permit:?}").is_empty()));
     }
 
     fn honest(&self, me: &Attachment) {

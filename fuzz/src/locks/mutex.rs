@@ -42,12 +42,13 @@ impl Structure for Robust {
         self.0.segment()
     }
 
-    fn anew(&self, segment: Segment) -> Result<(), String> {
+    fn of(segment: Segment) -> Result<Self, String> {
         // SAFETY: this thread alone has the file, and changes it between operations only.
-        let lock = unsafe { RobustMutex::<u64>::from_segment(segment) }.map_err(|error| error.to_string())?;
-        let me = lock.attach().map_err(|error| error.to_string())?;
-        _ = lock.try_lock(&me).map_err(|error| said(&error));
-        Ok(())
+        unsafe { RobustMutex::<u64>::from_segment(segment) }.map(Self).map_err(|error| error.to_string())
+    }
+
+    fn visit(&self, me: &Attachment) {
+        _ = self.0.try_lock(me).map_err(|error| said(&error));
     }
 
     /// The lock's, twice, those of the condition variables, and the value.
@@ -117,11 +118,13 @@ impl Structure for Futex {
         self.0.segment()
     }
 
-    fn anew(&self, segment: Segment) -> Result<(), String> {
+    fn of(segment: Segment) -> Result<Self, String> {
         // SAFETY: this thread alone has the file, and changes it between operations only.
-        let lock = unsafe { FutexMutex::<u64>::from_segment(segment) }.map_err(|error| error.to_string())?;
-        _ = lock.try_lock();
-        Ok(())
+        unsafe { FutexMutex::<u64>::from_segment(segment) }.map(Self).map_err(|error| error.to_string())
+    }
+
+    fn visit(&self, _me: &Attachment) {
+        _ = self.0.try_lock();
     }
 
     fn words(&self) -> Vec<Words> {

@@ -28,13 +28,14 @@ impl Structure for Lock {
         self.0.segment()
     }
 
-    fn anew(&self, segment: Segment) -> Result<(), String> {
+    fn of(segment: Segment) -> Result<Self, String> {
         // SAFETY: this thread alone has the file, and changes it between operations only.
-        let lock = unsafe { RwLock::<u64>::from_segment(segment) }.map_err(|error| error.to_string())?;
-        let me = lock.attach().map_err(|error| error.to_string())?;
-        _ = told(lock.try_read(&me));
-        _ = lock.try_write(&me).map_err(|error| said(&error));
-        Ok(())
+        unsafe { RwLock::<u64>::from_segment(segment) }.map(Self).map_err(|error| error.to_string())
+    }
+
+    fn visit(&self, me: &Attachment) {
+        _ = told(self.0.try_read(me));
+        _ = self.0.try_write(me).map_err(|error| said(&error));
     }
 
     /// The writer's, the readers' places, and the value.

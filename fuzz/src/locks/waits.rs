@@ -3,7 +3,7 @@
 use super::{NOW, VALUE, WHOLE, told};
 use crate::memory::{Words, lines, row};
 use crate::parser::{Play, Structure, Turn, fixture, options, said};
-use ownerdead::lock::{Arrival, Barrier, BarrierTimeoutError, Once, OnceCell, Party};
+use ownerdead::lock::{Arrival, Barrier, BarrierTimeoutError, MAX_PARTIES, Once, OnceCell, Party};
 use ownerdead::owner::Attachment;
 use ownerdead::segment::{Kind, Segment};
 
@@ -29,11 +29,12 @@ impl Structure for Done {
         self.0.segment()
     }
 
-    fn anew(&self, segment: Segment) -> Result<(), String> {
-        let lock = Once::from_segment(segment).map_err(|error| error.to_string())?;
-        let me = lock.attach().map_err(|error| error.to_string())?;
-        _ = told(lock.call_once_timeout(&me, NOW, |_| ()));
-        Ok(())
+    fn of(segment: Segment) -> Result<Self, String> {
+        Once::from_segment(segment).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn visit(&self, me: &Attachment) {
+        _ = told(self.0.call_once_timeout(me, NOW, |_| ()));
     }
 
     fn words(&self) -> Vec<Words> {
@@ -74,12 +75,13 @@ impl Structure for Made {
         self.0.segment()
     }
 
-    fn anew(&self, segment: Segment) -> Result<(), String> {
+    fn of(segment: Segment) -> Result<Self, String> {
         // SAFETY: this thread alone has the file, and changes it between operations only.
-        let lock = unsafe { OnceCell::<u64>::from_segment(segment) }.map_err(|error| error.to_string())?;
-        let me = lock.attach().map_err(|error| error.to_string())?;
-        _ = told(lock.get_or_init_timeout(&me, NOW, |_| WHOLE));
-        Ok(())
+        unsafe { OnceCell::<u64>::from_segment(segment) }.map(Self).map_err(|error| error.to_string())
+    }
+
+    fn visit(&self, me: &Attachment) {
+        _ = told(self.0.get_or_init_timeout(me, NOW, |_| WHOLE));
     }
 
     fn words(&self) -> Vec<Words> {
@@ -114,11 +116,12 @@ impl Structure for Meets {
         self.0.segment()
     }
 
-    fn anew(&self, segment: Segment) -> Result<(), String> {
-        let lock = Barrier::from_segment(segment).map_err(|error| error.to_string())?;
-        let me = lock.attach().map_err(|error| error.to_string())?;
-        _ = told(lock.join(&me)).and_then(|mut party| told(party.wait_timeout(NOW)));
-        Ok(())
+    fn of(segment: Segment) -> Result<Self, String> {
+        Barrier::from_segment(segment).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn visit(&self, me: &Attachment) {
+        _ = told(self.0.join(me)).and_then(|mut party| told(party.wait_timeout(NOW)));
     }
 
     /// Parties, phase, gate, and of each party.
@@ -144,10 +147,10 @@ impl Structure for Meets {
             (5..=12, Some(party)) => _ = told(party.wait_timeout(NOW)),
             (13 | 14, Some(party)) => _ = told(party.reset()),
             (15 | 16, Some(party)) => {
-                assert!(party.seat() < PARTIES, "{} {}", party.has_arrived(), party.owner_died());
+                assert!(party.seat() < MAX_PARTIES, "{} {}", party.has_arrived(), party.owner_died());
             }
             (5..=16, None) => {}
-            _ => assert!(self.0.status().arrived <= PARTIES),
+            _ => assert!(self.0.status().arrived <= MAX_PARTIES),
         }
     }
 

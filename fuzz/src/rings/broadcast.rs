@@ -1,8 +1,8 @@
-use super::{Parsed, Sides, of_its_kind, options, popped, told, within};
+use super::{Parsed, Sides, of_its_kind, options, popped, soon, told, within};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
 use ownerdead::ring::broadcast::{Config, Consumer, Producer, Ring};
-use std::time::Duration;
+use ownerdead::ring::{Bell, BellUseError};
 
 const CAPACITY: usize = 256;
 const PLACES: usize = 2;
@@ -25,21 +25,29 @@ impl Parsed for Ring {
 }
 
 impl Sides for Producer {
-    fn more(&mut self, operation: u8, _longest: usize, _turn: &mut Turn<'_, '_>) {
+    fn arm_for_the_other(&self, bell: &Bell) -> Result<(), BellUseError> {
+        self.arm_for_consumer(bell)
+    }
+
+    fn more(&mut self, operation: u8, _longest: usize, turn: &mut Turn<'_, '_>) {
         match operation {
             0..=2 => self.beat(),
             3 | 4 => _ = (self.position(), self.generation()),
-            _ => told(self.wait_consumer(Some(Duration::ZERO))),
+            _ => told(self.wait_consumer(Some(soon(turn)))),
         }
     }
 }
 
 impl Sides for Consumer {
+    fn arm_for_the_other(&self, bell: &Bell) -> Result<(), BellUseError> {
+        self.arm_for_producer(bell)
+    }
+
     fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
         match operation {
             0 => self.beat(),
             1 => _ = (self.position(), self.generation()),
-            2 => told(self.wait_producer(Some(Duration::ZERO))),
+            2 => told(self.wait_producer(Some(soon(turn)))),
             3 | 4 => popped(self.discard()),
             _ => popped(self.peek().map(|view| {
                 let (mut bytes, len) = (Vec::new(), view.len());

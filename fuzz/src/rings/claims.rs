@@ -1,8 +1,8 @@
-use super::{Parsed, Sides, look_at_next, of_its_kind, options, pop_several, reserve_and_write, told};
+use super::{Parsed, Sides, look_at_next, of_its_kind, options, pop_several, reserve_and_write, soon, told};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
 use ownerdead::ring::mpsc::claims::{Config, Consumer, Producer, Ring};
-use std::time::Duration;
+use ownerdead::ring::{Bell, BellUseError};
 
 const CAPACITY: usize = 512;
 
@@ -22,10 +22,14 @@ impl Parsed for Ring {
 }
 
 impl Sides for Producer {
+    fn arm_for_the_other(&self, bell: &Bell) -> Result<(), BellUseError> {
+        self.arm_for_consumer(bell)
+    }
+
     fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
         match operation {
             0 => _ = self.consumer_generation(),
-            1 | 2 => told(self.wait_consumer(Some(Duration::ZERO))),
+            1 | 2 => told(self.wait_consumer(Some(soon(turn)))),
             _ => reserve_and_write!(self, operation, 256, longest, turn),
         }
     }

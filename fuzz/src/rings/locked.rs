@@ -1,11 +1,11 @@
 use super::{
-    Parsed, Sides, look_at_next, of_its_kind, options, pop_several, popped, push_several, reserve_and_write, told,
+    Parsed, Sides, look_at_next, of_its_kind, options, pop_several, popped, push_several, reserve_and_write, soon, told,
 };
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
 use ownerdead::owner::SeatState;
 use ownerdead::ring::mpsc::locked::{Config, Consumer, Producer, Ring};
-use std::time::Duration;
+use ownerdead::ring::{Bell, BellUseError};
 
 pub fn all() -> impl Iterator<Item = Ring> {
     let config = Config::new(1024);
@@ -15,6 +15,7 @@ pub fn all() -> impl Iterator<Item = Ring> {
 
 impl Parsed for Ring {
     of_its_kind!(MPSC_LOCKED);
+    const ORDERED: bool = true;
 
     /// Of the turn and the seat, of the stream, and the first records.
     fn words(&self) -> Vec<Words> {
@@ -27,10 +28,14 @@ impl Parsed for Ring {
 }
 
 impl Sides for Producer {
+    fn arm_for_the_other(&self, bell: &Bell) -> Result<(), BellUseError> {
+        self.arm_for_consumer(bell)
+    }
+
     fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
         match operation {
             0 => _ = self.consumer_generation(),
-            1 | 2 => told(self.wait_consumer(Some(Duration::ZERO))),
+            1 | 2 => told(self.wait_consumer(Some(soon(turn)))),
             3..=5 => reserve_and_write!(self, operation, 256, longest, turn),
             _ => push_several!(self, longest, turn),
         }

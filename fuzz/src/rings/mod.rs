@@ -10,10 +10,16 @@ mod spsc;
 use crate::input::Input;
 use crate::memory::Words;
 use crate::parser::{Play, Structure, Turn, fixture, options, said};
-use ownerdead::owner::Attachment;
-use ownerdead::ring::{Commit, Consume, Opened, Produce, RingError, Topology, TryPopError, TryPushError};
+use crate::sequences::death::dies;
+use ownerdead::owner::{Attachment, DetachError};
+use ownerdead::ring::{
+    Bell, BellError, BellUseError, Commit, Consume, Opened, PopTimeoutError, Produce, PushTimeoutError, Rang,
+    RingError, Topology, TryPopError, TryPushError,
+};
 use ownerdead::segment::{Kind, Segment};
+use ownerdead::sync::Waiting;
 use std::fmt::{Debug, Display};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 /// Looks at the next record, and takes it or not, while its memory is changed.
@@ -22,10 +28,18 @@ macro_rules! look_at_next {
         $crate::rings::popped($consumer.peek().map(|peek| {
             let mut bytes = Vec::new();
             $turn.disturb();
-            if peek.copy_to(&mut bytes).is_ok() {
-                assert_eq!(bytes.len(), peek.len());
-            }
+            let copied = peek.copy_to(&mut bytes);
             $crate::rings::within(&bytes, $longest);
+            match copied {
+                Ok(()) => {
+                    assert_eq!(bytes.len(), peek.len());
+                    if !$turn.under_fire {
+                        // SAFETY: this thread alone has the memory, and does nothing else meanwhile.
+                        assert_eq!(unsafe { peek.as_bytes() }, Ok(&bytes[..]), "kind {}", peek.kind());
+                    }
+                }
+                Err(error) => $crate::parser::said(&error),
+            }
             if $turn.flags & 4 == 0 {
                 peek.consume();
             }
@@ -66,6 +80,10 @@ macro_rules! reserve_and_write {
             $turn.disturb();
             $turn.disturb();
             assert_eq!((room.len(), room.write(len, b"x")), (len, 0));
+            if !$turn.under_fire && $turn.flags & 1 == 0 {
+                // SAFETY: this thread alone has the memory, and does nothing else meanwhile.
+                unsafe { room.as_bytes_mut() }.fill(7);
+            }
             if $turn.flags & 4 == 0 { room.commit() } else { Ok(()) }
         });
         $crate::rings::pushed(committed, len, $longest);
@@ -95,6 +113,8 @@ use of_its_kind;
 trait Parsed: Topology<Producer: Sides, Consumer: Sides> + Sized {
     /// Whether a consumer gets what was pushed before it came.
     const KEEPS: bool = true;
+    /// Whether it is told of its records in the order in which one consumer gets them.
+    const ORDERED: bool = false;
 
     const KIND: Kind;
 
@@ -113,6 +133,11 @@ trait Parsed: Topology<Producer: Sides, Consumer: Sides> + Sized {
 trait Sides {
     /// One of 8. Payloads have at most `longest` bytes.
     fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>);
+
+    /// Arms its bell for the other side's coming, where it can.
+    fn arm_for_the_other(&self, _bell: &Bell) -> Result<(), BellUseError> {
+        Ok(())
+    }
 }
 
 struct Ring<R>(R);
@@ -163,17 +188,31 @@ impl<R: Parsed> Structure for Ring<R> {
         self.0.segment()
     }
 
-    fn anew(&self, segment: Segment) -> Result<(), String> {
-        let ring = R::of(segment).map_err(|error| error.to_string())?;
-        _ = (format!("{:?}", ring.status()), ring.statistics());
-        let me = ring.attach().map_err(|error| error.to_string())?;
-        if let Some(mut producer) = opened(ring.producer(&me)) {
+    fn of(segment: Segment) -> Result<Self, String> {
+        R::of(segment).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn visit(&self, me: &Attachment) {
+        _ = (format!("{:?}", self.0.status()), self.0.statistics());
+        if let Some(mut producer) = opened(self.0.producer(me)) {
             told(producer.push_timeout(1, b"a record", Duration::ZERO));
         }
-        if let Some(mut consumer) = opened(ring.consumer(&me)) {
-            pop(&mut consumer, 9, ring.longest_payload());
+        if let Some(mut consumer) = opened(self.0.consumer(me)) {
+            pop(&mut consumer, 9, self.0.longest_payload(), Duration::ZERO);
         }
-        Ok(())
+    }
+
+    /// Nobody is at work, so what was told of is there, in its order, and nothing else.
+    fn as_told(&self, me: &Attachment, records: &[u32]) {
+        if R::ORDERED
+            && let Ok(consumer) = self.0.consumer(me)
+        {
+            let (mut consumer, mut bytes) = (consumer.into_inner(), Vec::new());
+            for kind in records {
+                assert_eq!(consumer.try_pop(&mut bytes), Ok(*kind));
+            }
+            assert_eq!(consumer.try_pop(&mut bytes), Err(TryPopError::Empty));
+        }
     }
 
     fn words(&self) -> Vec<Words> {
@@ -189,7 +228,25 @@ impl<R: Parsed> Structure for Ring<R> {
             1 => *consumer = consumer.take().or_else(|| opened(self.0.consumer(me))),
             2 => *producer = None,
             3 => *consumer = None,
-            4 => _ = (format!("{:?}", self.0.status()), self.0.statistics()),
+            4 => match (turn.flags >> 1, producer, consumer) {
+                (0, Some(producer), _) => ring_bell(producer.bell(), turn, |bell, other| {
+                    if other { producer.arm_for_the_other(bell) } else { producer.arm(bell) }
+                }),
+                (1, _, Some(consumer)) => ring_bell(consumer.bell(), turn, |bell, other| {
+                    if other { consumer.arm_for_the_other(bell) } else { consumer.arm(bell) }
+                }),
+                (2, Some(producer), Some(consumer)) => wrong_bell(producer, consumer),
+                (3, producer, consumer) if !turn.under_fire && turn.input.byte() == FORK => {
+                    forked(&self.0, me, producer.as_mut(), consumer.as_mut());
+                }
+                _ => {
+                    _ = (format!("{:?}", self.0.status()), self.0.statistics());
+                    let ways = [Waiting::Sleep, Waiting::SpinThenSleep { looks: 3 }, Waiting::Spin, Waiting::default()];
+                    me.set_waiting(ways[turn.input.below(4)]);
+                    let left = me.clone().detach().expect_err("there is another one of it");
+                    said(&left);
+                }
+            },
             5..=8 => {
                 if let Some(producer) = producer
                     && (operation == TIMED || !self.0.may_wait(turn.under_fire))
@@ -199,7 +256,7 @@ impl<R: Parsed> Structure for Ring<R> {
             }
             9..=11 => {
                 if let Some(consumer) = consumer {
-                    pop(consumer, operation, longest);
+                    pop(consumer, operation, longest, soon(turn));
                 }
             }
             12.. if turn.flags & 2 == 0 => {
@@ -225,8 +282,8 @@ impl<R: Parsed> Structure for Ring<R> {
             assert_eq!(consumer.try_pop(&mut bytes), Ok(7));
             assert_eq!(bytes, b"a record");
         }
-        producer.try_push(8, b"another").expect("room");
-        assert_eq!(consumer.try_pop(&mut bytes), Ok(8));
+        producer.push(8, b"another").expect("room");
+        assert_eq!(consumer.pop(&mut bytes), Ok(8));
         assert_eq!(bytes, b"another");
         assert_eq!(consumer.try_pop(&mut bytes), Err(TryPopError::Empty));
     }
@@ -239,6 +296,80 @@ fn opened<H>(opened: Result<Opened<H>, impl Display + Debug>) -> Option<H> {
 /// The push that has a time-out.
 const TIMED: u8 = 7;
 
+/// A time-out that is over at once, or one for which the kernel is asked to sleep.
+fn soon(turn: &Turn<'_, '_>) -> Duration {
+    if turn.flags & 4 == 0 { Duration::ZERO } else { Duration::from_micros(1) }
+}
+
+/// A bell is armed and asked while its memory is changed, armed for the other side, and dropped. What it rings for is what it may ring for.
+fn ring_bell(
+    bell: Result<Bell, BellError>,
+    turn: &mut Turn<'_, '_>,
+    arm: impl Fn(&Bell, bool) -> Result<(), BellUseError>,
+) {
+    let bell = match bell {
+        Ok(bell) => bell,
+        Err(error) => return said(&error),
+    };
+    for other in [false, true] {
+        arm(&bell, other).expect("its own side, and its own process");
+        turn.disturb();
+        // Its thread looks meanwhile, or does not.
+        let mut poll = libc::pollfd { fd: bell.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one place, as it says.
+        unsafe { libc::poll(&mut poll, 1, 1) };
+        if let Some(Rang::Corrupt(corrupt)) = bell.take().expect("its own process") {
+            said(&corrupt);
+        }
+    }
+    assert!(!format!("{bell:?}").is_empty());
+}
+
+/// A bell of one side is none of the other's.
+fn wrong_bell<P: Produce + Sides, C: Consume + Sides>(producer: &P, consumer: &C) {
+    match producer.bell() {
+        Ok(bell) => {
+            let refused = [consumer.arm(&bell), producer.arm(&bell)];
+            assert_eq!(refused, [Err(BellUseError::WrongSide), Ok(())]);
+            refused.iter().flat_map(|refused| refused.err()).for_each(|error| said(&error));
+        }
+        Err(error) => said(&error),
+    }
+}
+
+/// The byte after which a child is forked: rarely, since that takes as long as all else.
+const FORK: u8 = 0x46;
+
+/// A forked child has what its parent had, and none of it is its own.
+fn forked<R: Topology>(
+    ring: &R,
+    me: &Attachment,
+    producer: Option<&mut R::Producer>,
+    consumer: Option<&mut R::Consumer>,
+) {
+    let before = me.rights();
+    let said = dies(|| {
+        let mut bytes = Vec::new();
+        assert!(!me.is_current() && ring.producer(me).is_err() && ring.consumer(me).is_err());
+        if let Some(producer) = producer {
+            assert_eq!(producer.try_push(1, b"x"), Err(TryPushError::Forked));
+            assert_eq!(producer.push_timeout(1, b"x", Duration::ZERO), Err(PushTimeoutError::Forked));
+            assert_eq!(producer.reserve(1, 1).err(), Some(TryPushError::Forked));
+            assert!(matches!(producer.bell(), Err(BellError::Forked)));
+        }
+        if let Some(consumer) = consumer {
+            assert_eq!(consumer.try_pop(&mut bytes), Err(TryPopError::Forked));
+            assert_eq!(consumer.pop_timeout(&mut bytes, Duration::ZERO), Err(PopTimeoutError::Forked));
+            assert!(matches!(consumer.bell(), Err(BellError::Forked)));
+        }
+        match me.clone().detach() {
+            Err(DetachError::Forked) => 1,
+            _ => 0,
+        }
+    });
+    assert_eq!((said, me.rights()), (1, before));
+}
+
 /// A payload, up to three times as long as fits in half a ring of 1 KiB.
 fn payload(input: &mut Input<'_>) -> Vec<u8> {
     let len = usize::from(input.byte());
@@ -249,7 +380,7 @@ fn push<P: Produce>(producer: &mut P, operation: u8, longest: usize, turn: &mut 
     let payload = payload(turn.input);
     let result = match operation {
         5 | 6 => producer.try_push(1, &payload),
-        TIMED => return told(producer.push_timeout(2, &payload, Duration::ZERO)),
+        TIMED => return told(producer.push_timeout(2, &payload, soon(turn))),
         _ => producer.reserve(3, payload.len()).and_then(|mut room| {
             let offset = turn.input.below(256);
             turn.disturb();
@@ -269,11 +400,11 @@ fn pushed<T>(result: Result<T, TryPushError>, len: usize, longest: usize) {
     }
 }
 
-fn pop<C: Consume>(consumer: &mut C, operation: u8, longest: usize) {
+fn pop<C: Consume>(consumer: &mut C, operation: u8, longest: usize, timeout: Duration) {
     let mut bytes = Vec::new();
     match operation {
         9 | 10 => popped(consumer.try_pop(&mut bytes)),
-        _ => told(consumer.pop_timeout(&mut bytes, Duration::ZERO)),
+        _ => told(consumer.pop_timeout(&mut bytes, timeout)),
     }
     within(&bytes, longest);
 }

@@ -1,8 +1,8 @@
-use super::{Parsed, Sides, look_at_next, of_its_kind, options, pop_several, popped, push_several, told};
+use super::{Parsed, Sides, look_at_next, of_its_kind, options, pop_several, popped, push_several, soon, told};
 use crate::memory::{Words, lines, row};
 use crate::parser::Turn;
 use ownerdead::ring::spsc::{Config, Consumer, Producer, Ring};
-use std::time::Duration;
+use ownerdead::ring::{Bell, BellUseError};
 
 pub fn all() -> impl Iterator<Item = Ring> {
     let config = Config::new(1024);
@@ -12,6 +12,7 @@ pub fn all() -> impl Iterator<Item = Ring> {
 
 impl Parsed for Ring {
     of_its_kind!(SPSC);
+    const ORDERED: bool = true;
 
     fn words(&self) -> Vec<Words> {
         [&lines(0, 6)[..], &[row(4096, 16)]].concat()
@@ -19,10 +20,14 @@ impl Parsed for Ring {
 }
 
 impl Sides for Producer {
+    fn arm_for_the_other(&self, bell: &Bell) -> Result<(), BellUseError> {
+        self.arm_for_consumer(bell)
+    }
+
     fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
         match operation {
             0 | 1 => self.beat(),
-            2 | 3 => told(self.wait_consumer(Some(Duration::ZERO))),
+            2 | 3 => told(self.wait_consumer(Some(soon(turn)))),
             4 => _ = self.generation(),
             _ => push_several!(self, longest, turn),
         }
@@ -30,11 +35,15 @@ impl Sides for Producer {
 }
 
 impl Sides for Consumer {
+    fn arm_for_the_other(&self, bell: &Bell) -> Result<(), BellUseError> {
+        self.arm_for_producer(bell)
+    }
+
     fn more(&mut self, operation: u8, longest: usize, turn: &mut Turn<'_, '_>) {
         match operation {
             0 => self.beat(),
             1 => _ = self.generation(),
-            2 => told(self.wait_producer(Some(Duration::ZERO))),
+            2 => told(self.wait_producer(Some(soon(turn)))),
             3 => popped(self.discard()),
             4 | 5 => pop_several!(self, longest, turn),
             _ => look_at_next!(self, longest, turn),

@@ -54,6 +54,11 @@ pub(crate) fn barrier(look: &mut Look<'_>, layout: &Layout) -> Option<BarrierRep
         look.problem("barrier.parties", parties, format!("1 to {MAX_PARTIES}"));
         return Some(report);
     }
+    if layout.body_len() < PLACES as u64 + PLACE as u64 * parties {
+        let expected = format!("as many as fit into {} bytes, by the header's body length", layout.body_len());
+        look.problem("barrier.parties", parties, expected);
+        return Some(report);
+    }
     for number in 0..parties {
         let Some([word, _, arrived]) = look.words(body + PLACES as u64 + PLACE as u64 * number) else { break };
         let right = Right(word);

@@ -1,6 +1,6 @@
 //! A once-initialisation as bytes: what its word says.
 
-use super::super::shared::WORD;
+use super::super::shared::{TYPE, VALUE, WORD};
 use super::DONE;
 use crate::owner::{Right, RightState};
 use crate::segment::image::{HolderReport, Layout, Look, Word};
@@ -40,6 +40,13 @@ pub enum OnceReportState {
 /// The once-initialisation in the body. `None` if there are not enough bytes, which is a problem already.
 pub(crate) fn once(look: &mut Look<'_>, layout: &Layout) -> Option<OnceReport> {
     let word = look.word(layout.body_offset() + WORD as u64)?;
+    let [_, size, _] = look.words(layout.body_offset() + TYPE as u64)?;
+    let in_body = layout.body_len().checked_sub(VALUE as u64);
+    if in_body != Some(size) {
+        let expected =
+            in_body.map_or("a larger body".to_owned(), |bytes| format!("{bytes}, by the header's body length"));
+        look.problem("once.size", size, expected);
+    }
     let right = Right(word);
     let done = right.without_waiters() == DONE;
     let (state, holder) = match right.state() {
