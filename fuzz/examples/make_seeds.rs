@@ -76,5 +76,8 @@ fn main() -> std::io::Result<()> {
     for ring in 0..5 {
         write("sequences", &format!("laps_{ring}"), &[&[ring, 3][..], &laps].concat())?;
     }
+    for (name, bytes) in ownerdead_fuzz::differential::seeds() {
+        write("mutex_differential", &name, &bytes)?;
+    }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What the fuzz targets share: files in memory whose bytes the fuzzer chooses, and structures whose memory it changes.
 
 pub mod cells;
+pub mod differential;
 pub mod input;
 pub mod locks;
 pub mod memory;
