@@ -35,7 +35,7 @@ fuzz() {
     rm -f "$table"
     heard cargo ownerdead check --layer fuzz --fuzz-seconds "$1" || code=$?
     if [[ -e $table ]]; then
-        awk -F '\t' '{ printf "%-14s", $1; for (i = 2; i <= NF; i++) printf " %12s", $i; print "" }' "$table"
+        awk -F '\t' '{ printf "%-18s", $1; for (i = 2; i <= NF; i++) printf " %12s", $i; print "" }' "$table"
         echo "fuzz: the table for machines: ${table#"$PWD/"}"
     fi
     if ((code)); then
@@ -101,18 +101,18 @@ coverage() {
             printf "%s\t%s\t%d\t%d\n", target, module, run[target, module], of > table
             printf " %12.1f %%", of ? 100 * run[target, module] / of : 0 }
         function row(target, inputs) {
-            printf "%-14s %7s", target, inputs
+            printf "%-18s %7s", target, inputs
             for (i = 1; i <= kinds; i++) share(target, modules[i], all[modules[i]])
             share(target, "all", total); print "" }
         END {
             kinds = split(names, modules, " ")
             print "target\tmodule\trun\tlines" > table
-            printf "%-14s %7s", "target", "inputs"
+            printf "%-18s %7s", "target", "inputs"
             for (i = 1; i <= kinds; i++) printf " %14s", modules[i]
             printf " %14s\n", "all"
             for (n = 1; n <= count; n++) row(targets[n], inputs[targets[n]])
             row("together", "")
-            printf "%-14s %7s", "lines", ""
+            printf "%-18s %7s", "lines", ""
             for (i = 1; i <= kinds; i++) { printf " %14d", all[modules[i]]; if (!all[modules[i]]) missing = missing " " modules[i] }
             printf " %14d\n", total
             if (missing != "") { print "fuzz: FAILED: no line was counted in" missing; exit 1 }

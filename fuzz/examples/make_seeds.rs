@@ -167,5 +167,8 @@ fn main() -> std::io::Result<()> {
     for ring in [0, 1, 2, 3, 4, 11] {
         write("sequences", &format!("laps_{ring}"), &[&[ring, 3][..], &laps].concat())?;
     }
+    for (name, bytes) in ownerdead_fuzz::differential::seeds() {
+        write("mutex_differential", &name, &bytes)?;
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! `targets` has their bodies; libFuzzer plays them by the programs in `fuzz_targets/`, and `cargo test` at the root by `replay.rs`.
 
 pub mod cells;
+pub mod differential;
 pub mod files;
 pub mod images;
 pub mod input;

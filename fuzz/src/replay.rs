@@ -12,6 +12,8 @@
 #[cfg(not(model))]
 mod cells;
 #[cfg(not(model))]
+mod differential;
+#[cfg(not(model))]
 mod files;
 #[cfg(not(model))]
 mod images;

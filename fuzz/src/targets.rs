@@ -1,7 +1,7 @@
 //! The fuzz targets: what each does with an input. `fuzz_targets/` gives them to libFuzzer, `replay.rs` to `cargo test`.
 
 use crate::parser::{self, Play};
-use crate::{cells, inspected, locks, named, opened, rings};
+use crate::{cells, differential, inspected, locks, named, opened, rings};
 
 /// A fuzz target.
 pub struct Target {
@@ -14,7 +14,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const ALL: [Target; 8] = [
+pub const ALL: [Target; 9] = [
     target("segment_open", segment_open),
     target("inspect", inspect),
     target("rings_parser", rings_parser),
@@ -22,6 +22,7 @@ pub const ALL: [Target; 8] = [
     target("locks_parser", locks_parser),
     target("sequences", sequences),
     target("names", names),
+    target("mutex_differential", mutex_differential),
     Target { between_accesses: true, ..target("hostile", hostile) },
 ];
 
@@ -67,6 +68,11 @@ pub fn locks_parser(data: &[u8]) {
 /// See [`crate::named`].
 pub fn names(data: &[u8]) {
     named::play(data);
+}
+
+/// See [`crate::differential`].
+pub fn mutex_differential(data: &[u8]) {
+    differential::mutex_differential(data);
 }
 
 /// See [`crate::sequences`].
