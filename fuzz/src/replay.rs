@@ -12,6 +12,11 @@
 #[cfg(not(model))]
 mod cells;
 #[cfg(not(model))]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "its seeds are for `make_seeds`; its own tests are run in the package of the fuzzers"
+)]
 mod differential;
 #[cfg(not(model))]
 mod files;
