@@ -3,8 +3,8 @@
 use ownerdead_fuzz::images;
 use std::path::Path;
 
-/// As an argument it lets a child be forked; as an operation it puts all back.
-const FORK: u8 = 0x46;
+/// As an argument it lets a thread be started, or a child be forked; as an operation it puts all back.
+const RARELY: u8 = 0x46;
 /// As an argument it is no change of the memory; as an operation it looks at it.
 const NONE: u8 = 72;
 /// Where changes of one sort end.
@@ -63,7 +63,7 @@ fn main() -> std::io::Result<()> {
             for flags in 0..4 {
                 let ways = (12..32).flat_map(|operation| [2 * flags, 2 * flags + 1].map(|flags| (operation, flags)));
                 let with_handles = |(operation, flags): (u8, u8)| {
-                    [10 | (flags & 1) << 5, 11 | (flags & 1) << 5, operation | flags << 5, FORK]
+                    [10 | (flags & 1) << 5, 11 | (flags & 1) << 5, operation | flags << 5, RARELY]
                 };
                 let all: Vec<u8> = ways.flat_map(with_handles).collect();
                 write(target, &format!("ways_{structure}_{flags}"), &[&[structure][..], &all].concat())?;
@@ -77,6 +77,12 @@ fn main() -> std::io::Result<()> {
                 let each = (22..32).flat_map(|operation| ways.map(|way| [15, 8, operation | way, NONE, NONE, NONE]));
                 let all: Vec<u8> = [10, 11, 15, 250].into_iter().chain(each.flatten()).collect();
                 write(target, &format!("sides_{structure}_{half}"), &[&[structure][..], &all].concat())?;
+            }
+            // Handles that are opened when a word has changed, and an operation of each.
+            for (kind, number) in [(0, 100), (2, 1)] {
+                let each = (0..24).flat_map(|word| [6, 12, 13, 1, word, kind, number, 10, 11, 15, 8, 19]);
+                let all: Vec<u8> = [structure, 10, 11].into_iter().chain(each).collect();
+                write(target, &format!("opened_{structure}_{kind}"), &all)?;
             }
             // A side's handles; on memory that is whole, a change; an operation of each side.
             let changes = |way, count, kind, number| {

@@ -178,7 +178,7 @@ impl Structure for OnBoard {
     }
 
     fn visit(&self, me: &Attachment) {
-        self.0.iter().for_each(|(_, read)| _ = told(read));
+        self.0.iter().for_each(|(_, read)| told(read));
         _ = opened(self.0.writer(me, 0));
     }
 

@@ -48,9 +48,24 @@ struct Place {
     lies: Lies,
 }
 
+fn name(process: u32, which: usize) -> String {
+    format!("/ownerdead-fuzz-{process}-{which}")
+}
+
+/// Takes away what a process has left that was killed.
+#[allow(dead_code, reason = "for those who play inputs in processes")]
+pub fn clear_after(process: u32) {
+    for which in [0, 1] {
+        Place { name: name(process, which), lies: Lies::Nothing }.clear();
+    }
+}
+
 impl Place {
+    /// What a killed process of the same PID has left is taken away.
     fn new(which: usize) -> Self {
-        Self { name: format!("/ownerdead-fuzz-{}-{which}", std::process::id()), lies: Lies::Nothing }
+        let mut place = Self { name: name(std::process::id(), which), lies: Lies::Nothing };
+        place.clear();
+        place
     }
     fn path(&self) -> PathBuf {
         PathBuf::from(format!("/dev/shm{}", self.name))
@@ -165,7 +180,7 @@ fn bad_name(input: &mut Input<'_>) {
 fn plain(place: &mut Place, input: &mut Input<'_>) {
     let (options, kind) = (options(&mut Input::new(input.take(2))), Kind(input.byte().into()));
     let len = match input.byte() {
-        big @ 250.. => usize::MAX >> (big - 250) * 8,
+        big @ 250.. => usize::MAX >> ((big - 250) * 8),
         small => usize::from(small) * 40,
     };
     let word = input.word();
@@ -188,9 +203,9 @@ fn plain(place: &mut Place, input: &mut Input<'_>) {
     assert_eq!(at(&again, 0), (len >= 8).then_some(word));
     let outside = (word % 1024) as usize;
     match segment.body::<AtomicU64>(outside) {
-        Ok(_) => assert!(outside % 8 == 0 && outside + 8 <= len),
+        Ok(_) => assert!(outside.is_multiple_of(8) && outside + 8 <= len),
         Err(error) => {
-            assert!(outside % 8 != 0 || outside + 8 > len, "{error}");
+            assert!(!outside.is_multiple_of(8) || outside + 8 > len, "{error}");
             says(&error, "do not lie in its body");
         }
     }
@@ -252,7 +267,7 @@ fn put(place: &mut Place, input: &mut Input<'_>) {
     }
     place.lies = Lies::Other;
     // By its descriptor too, if it can be had.
-    if let Ok(file) = File::options().read(true).write(input.byte() % 2 == 0).open("/dev/null") {
+    if let Ok(file) = File::options().read(true).write(input.byte().is_multiple_of(2)).open("/dev/null") {
         says(&Segment::from_fd(file.into(), Kind::SPSC).expect_err("a device"), "a device");
     }
     says(

@@ -5,7 +5,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 /// An input takes milliseconds. After so long the kernel ends its process, and that is a hang.
 const HANG_SECONDS: u32 = 120;
@@ -80,10 +80,14 @@ pub fn trials() -> Vec<Trial> {
 /// Plays an input in a process of its own.
 fn apart(target: &str, input: &str) -> Result<(), Failed> {
     let mut command = Command::new(std::env::current_exe()?);
-    let output = command.args(["--play", target]).arg(package().join(input)).output()?;
+    command.args(["--play", target]).arg(package().join(input)).stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn()?;
+    let process = child.id();
+    let output = child.wait_with_output()?;
     if output.status.success() {
         return Ok(());
     }
+    crate::named::clear_after(process);
     let what = match output.status.signal() {
         Some(libc::SIGALRM) => format!("it did not end within {HANG_SECONDS} s"),
         _ => output.status.to_string(),

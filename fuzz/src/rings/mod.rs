@@ -228,7 +228,7 @@ impl<R: Parsed> Structure for Ring<R> {
             1 => *consumer = consumer.take().or_else(|| opened(self.0.consumer(me))),
             2 => *producer = None,
             3 => *consumer = None,
-            4 => match (turn.flags >> 1, producer, consumer) {
+            4 if turn.input.byte() == RARELY => match (turn.flags >> 1, producer, consumer) {
                 (0, Some(producer), _) => ring_bell(producer.bell(), turn, |bell, other| {
                     if other { producer.arm_for_the_other(bell) } else { producer.arm(bell) }
                 }),
@@ -236,17 +236,18 @@ impl<R: Parsed> Structure for Ring<R> {
                     if other { consumer.arm_for_the_other(bell) } else { consumer.arm(bell) }
                 }),
                 (2, Some(producer), Some(consumer)) => wrong_bell(producer, consumer),
-                (3, producer, consumer) if !turn.under_fire && turn.input.byte() == FORK => {
+                (_, producer, consumer) if !turn.under_fire => {
                     forked(&self.0, me, producer.as_mut(), consumer.as_mut());
                 }
-                _ => {
-                    _ = (format!("{:?}", self.0.status()), self.0.statistics());
-                    let ways = [Waiting::Sleep, Waiting::SpinThenSleep { looks: 3 }, Waiting::Spin, Waiting::default()];
-                    me.set_waiting(ways[turn.input.below(4)]);
-                    let left = me.clone().detach().expect_err("there is another one of it");
-                    said(&left);
-                }
+                _ => {}
             },
+            4 => {
+                _ = (format!("{:?}", self.0.status()), self.0.statistics());
+                let ways = [Waiting::Sleep, Waiting::SpinThenSleep { looks: 3 }, Waiting::Spin, Waiting::default()];
+                me.set_waiting(ways[turn.input.below(4)]);
+                let left = me.clone().detach().expect_err("there is another one of it");
+                said(&left);
+            }
             5..=8 => {
                 if let Some(producer) = producer
                     && (operation == TIMED || !self.0.may_wait(turn.under_fire))
@@ -337,8 +338,8 @@ fn wrong_bell<P: Produce + Sides, C: Consume + Sides>(producer: &P, consumer: &C
     }
 }
 
-/// The byte after which a child is forked: rarely, since that takes as long as all else.
-const FORK: u8 = 0x46;
+/// The byte after which a bell's thread is started, or a child is forked: rarely, since that takes as long as all else.
+const RARELY: u8 = 0x46;
 
 /// A forked child has what its parent had, and none of it is its own.
 fn forked<R: Topology>(
