@@ -10,6 +10,8 @@ pub mod ends;
 mod foreign;
 mod futex_mutex;
 mod holder;
+mod hostile;
+mod hostile_acts;
 mod lanes;
 mod memory;
 mod pause;
@@ -29,7 +31,7 @@ use ownerdead::segment::Options;
 /// A scenario: it works until its stage says that time is up.
 type Scenario = fn(&mut Stage);
 
-pub const ALL: [(&str, Scenario); 23] = [
+pub const ALL: [(&str, Scenario); 24] = [
     ("kill_producer_mid_write", producer::run),
     ("kill_consumer_mid_read", consumer::run),
     ("kill_lock_holder", holder::run),
@@ -53,6 +55,7 @@ pub const ALL: [(&str, Scenario); 23] = [
     ("kill_among_producers_with_claims", lanes::claims),
     ("kill_those_who_wait_together", together::run),
     ("kill_among_producers_with_a_lock", lanes::locked),
+    ("hostile_process", hostile::run),
 ];
 
 /// A death while a thread moves into its slot leaks the slot. It takes some thousand kills to hit that, and a night has millions.

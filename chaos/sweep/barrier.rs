@@ -291,6 +291,7 @@ operations! {
             Err(JoinError::WrongSegment) => assert_eq!(subject.other, Other::Foreign),
             Err(JoinError::Corrupt { seat, .. }) => assert_eq!((subject.other, seat), (Other::NoSlot, 0)),
             Err(JoinError::Forked) => assert!(subject.is_child()),
+            Err(JoinError::Truncated(truncated)) => panic!("{truncated}"),
         }
     }
     wait(subject, victim) {
@@ -306,6 +307,7 @@ operations! {
                 assert!(matches!(subject.other, Other::Damaged | Other::NoHolder));
             }
             Err(BarrierError::Forked) => assert!(subject.is_child()),
+            Err(BarrierError::Truncated(truncated)) => panic!("{truncated}"),
         }
     }
     wait_timeout(subject, victim) {
@@ -325,6 +327,7 @@ operations! {
                 assert!(matches!(subject.other, Other::Damaged | Other::NoHolder));
             }
             Err(BarrierTimeoutError::Forked) => assert!(subject.is_child()),
+            Err(BarrierTimeoutError::Truncated(truncated)) => panic!("{truncated}"),
         }
     }
     reset(subject, victim) {
@@ -332,6 +335,7 @@ operations! {
             Ok(()) => assert_eq!(subject.other, Other::Told),
             Err(ResetError::NotBroken) => assert_eq!(subject.other, Other::Lives),
             Err(ResetError::Forked) => assert!(subject.is_child()),
+            Err(ResetError::Truncated(truncated)) => panic!("{truncated}"),
         }
     }
     leave(_subject, victim) { drop(victim.party.take()); }

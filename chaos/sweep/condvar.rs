@@ -260,6 +260,7 @@ fn judge_notify(subject: &Waiting, notified: Result<(), NotifyError>) {
         Ok(()) => {}
         Err(NotifyError::WrongSegment) => assert_eq!(subject.is, Is::Foreign),
         Err(NotifyError::Forked) => assert!(subject.is_child()),
+        Err(NotifyError::Truncated(truncated)) => panic!("{truncated}"),
     }
 }
 

@@ -210,6 +210,7 @@ fn get_or_init(subject: &Initialising, victim: &Victim, facts: &Facts) {
         }
         Err(OnceError::Corrupt { .. }) => assert!(subject.is_damaged()),
         Err(OnceError::Forked) => assert!(subject.is_child()),
+        Err(OnceError::Truncated(truncated)) => panic!("{truncated}"),
         Err(error) => assert_eq!((subject.is, error), (Is::Foreign, OnceError::WrongSegment)),
     }
 }
@@ -224,6 +225,7 @@ fn get_or_init_timeout(subject: &Initialising, victim: &Victim, facts: &Facts) {
         }
         Err(OnceTimeoutError::Corrupt { .. }) => assert!(subject.is_damaged()),
         Err(OnceTimeoutError::Forked) => assert!(subject.is_child()),
+        Err(OnceTimeoutError::Truncated(truncated)) => panic!("{truncated}"),
         Err(OnceTimeoutError::WrongSegment) => assert_eq!(subject.is, Is::Foreign),
         Err(error) => assert_eq!((subject.is, error), (Is::Tried, OnceTimeoutError::TimedOut)),
     }

@@ -1,5 +1,7 @@
 //! What can go wrong with a cell; one enum per operation.
 
+use crate::owner::Unusable;
+use crate::sync::backing::Truncated;
 use core::fmt;
 
 /// The cell's memory holds what no peer that follows the protocol writes. Nothing was changed.
@@ -31,6 +33,13 @@ impl fmt::Display for Corrupt {
 
 impl std::error::Error for Corrupt {}
 
+impl From<Truncated> for Corrupt {
+    #[cold]
+    fn from(Truncated { offset }: Truncated) -> Self {
+        Self { field: Truncated::FIELD, found: offset, expected: Truncated::EXPECTED.into() }
+    }
+}
+
 macro_rules! errors {
     ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident $({ $($(#[$field_doc:meta])* $field:ident: $type:ty),+ })? : $text:literal),+ $(,)? })+) => {$(
         $(#[$doc])*
@@ -55,6 +64,12 @@ macro_rules! errors {
         impl From<Corrupt> for $name {
             fn from(corrupt: Corrupt) -> Self {
                 Self::Corrupt(corrupt)
+            }
+        }
+
+        impl From<Truncated> for $name {
+            fn from(truncated: Truncated) -> Self {
+                Self::Corrupt(truncated.into())
             }
         }
     )+};
@@ -134,6 +149,11 @@ errors! {
         /// This is a forked child, and the attachment is its parent's: attach anew.
         Forked: "the attachment is the parent's, and this is a forked child: attach anew",
     }
+    /// Why a value was not written.
+    WriteError {
+        /// This is a forked child, and the seat is its parent's. Attach and open anew.
+        Forked: "the seat is the parent's, and this is a forked child: attach and open anew",
+    }
     /// Why no writer could be waited for.
     WaitWriterError {
         /// Nobody alive took the writer's seat in all that time.
@@ -162,14 +182,18 @@ impl From<ReadError> for WaitError {
     }
 }
 
-/// Why a value was not written: this is a forked child, and the seat is its parent's. Attach and open anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forked;
-
-impl fmt::Display for Forked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the seat is the parent's, and this is a forked child: attach and open anew")
-    }
+/// For each error that has the two.
+macro_rules! from_unusable {
+    ($($error:ident),+) => {$(
+        impl From<Unusable> for $error {
+            #[cold]
+            fn from(unusable: Unusable) -> Self {
+                match unusable {
+                    Unusable::Forked => Self::Forked,
+                    Unusable::Truncated(truncated) => truncated.into(),
+                }
+            }
+        }
+    )+};
 }
-
-impl std::error::Error for Forked {}
+from_unusable!(SeatError, WaitError, WaitWriterError, WriteError);

@@ -24,7 +24,9 @@ mod shared;
 pub use crate::data::Data;
 pub use crate::owner::Opened;
 pub use board::Board;
-pub use error::{Corrupt, Forked, ReadError, ReadTimeoutError, SeatError, TryReadError, WaitError, WaitWriterError};
+pub use error::{
+    Corrupt, ReadError, ReadTimeoutError, SeatError, TryReadError, WaitError, WaitWriterError, WriteError,
+};
 pub use place::{Progress, Status, Versioned};
 pub use seqlock::SeqLock;
 #[cfg(not(model))]

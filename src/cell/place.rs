@@ -6,6 +6,7 @@ use crate::owner::{AttachError, Attachment, Opened, SeatState, SeatWords, Table}
 use crate::sync::Line;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::backing::Truncated;
 use crate::sync::shm::Shared;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
@@ -163,6 +164,12 @@ impl<T: Data> Cells<T> {
         Attachment::attach(&self.table)
     }
 
+    /// Whether what was read was the cell's.
+    #[inline(always)]
+    pub(super) fn intact(&self) -> Result<(), Truncated> {
+        self.table.backing().check()
+    }
+
     /// A key's control words, if there is such a key.
     #[inline]
     pub(super) fn control(&self, key: usize) -> Option<&Control> {
@@ -185,9 +192,7 @@ impl<T: Data> Cells<T> {
         key: usize,
         repair: impl FnOnce(bool) -> Result<H, Corrupt>,
     ) -> Result<Opened<H>, SeatError> {
-        if !me.is_current() {
-            return Err(SeatError::Forked);
-        }
+        me.check()?;
         if !me.table().same_place(&self.table) {
             return Err(SeatError::WrongSegment);
         }

@@ -44,7 +44,7 @@
 //! ```
 
 use super::place::{Cells, Control, load, store};
-use super::{Corrupt, Forked, Progress, ReadTimeoutError, SeatError, Status, TryReadError, Versioned};
+use super::{Corrupt, Progress, ReadTimeoutError, SeatError, Status, TryReadError, Versioned, WriteError};
 use crate::data::Data;
 use crate::owner::{AttachError, Attachment, Opened, SeatState};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -172,6 +172,7 @@ impl<T: Data> SeqLock<T> {
         // one.
         fence(Acquire);
         let after = control.sequence.load(Relaxed);
+        self.cells.intact()?;
         Ok((after == before).then_some(Versioned { value, sequence: before / 2, generation }))
     }
 
@@ -249,12 +250,10 @@ impl<T: Data> Writer<T> {
     /// Writes a value. Says its number.
     ///
     /// # Errors
-    /// [`Forked`], and nothing was changed.
+    /// [`WriteError`], and nothing was changed.
     #[inline]
-    pub fn write(&mut self, value: &T) -> Result<u64, Forked> {
-        if !self.me.is_current() {
-            return Err(Forked);
-        }
+    pub fn write(&mut self, value: &T) -> Result<u64, WriteError> {
+        self.me.check()?;
         let sequence = &self.lock.control().sequence;
         // Release: who finds it odd must find this writer in the seat, dead or alive, and nobody from before.
         sequence.store(self.odd, Release);

@@ -46,7 +46,7 @@
 //! ```
 
 use super::place::{Cells, Control, Geometry, load, store};
-use super::{Corrupt, Forked, Progress, ReadError, SeatError, Status, Versioned, WaitError, WaitWriterError};
+use super::{Corrupt, Progress, ReadError, SeatError, Status, Versioned, WaitError, WaitWriterError, WriteError};
 use crate::data::Data;
 use crate::owner::{AttachError, Attachment, Opened, SeatState};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -189,6 +189,7 @@ impl<T: Data> Cells<T> {
             fence(Acquire);
             // Acquire: if it fails, the value before the one that was begun is there for the next attempt.
             let begun = control.begun.load(Acquire);
+            self.intact()?;
             match begun.checked_sub(sequence) {
                 None => return Err(begun_behind(begun, sequence).into()),
                 Some(ahead) if ahead < self.geometry.buffers => {
@@ -204,6 +205,7 @@ impl<T: Data> Cells<T> {
     pub(super) fn read_if_newer(&self, key: usize, sequence: u64) -> Result<Option<Versioned<T>>, ReadError> {
         // Relaxed: a number to compare; `read` looks again, with Acquire.
         if self.existing(key)?.sequence.load(Relaxed) / 2 == sequence {
+            self.intact()?;
             return Ok(None);
         }
         self.read(key).map(Some)
@@ -278,12 +280,10 @@ impl<T: Data> Writer<T> {
     /// Commits a value. Says its number.
     ///
     /// # Errors
-    /// [`Forked`], and nothing was changed.
+    /// [`WriteError`], and nothing was changed.
     #[inline]
-    pub fn write(&mut self, value: &T) -> Result<u64, Forked> {
-        if !self.me.is_current() {
-            return Err(Forked);
-        }
+    pub fn write(&mut self, value: &T) -> Result<u64, WriteError> {
+        self.me.check()?;
         let next = self.sequence + 1;
         let control = self.control();
         // Release: a reader that fails because of it must find the value before it.

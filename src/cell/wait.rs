@@ -20,9 +20,7 @@ impl<T: Data> Cells<T> {
         timeout: Option<Duration>,
     ) -> Result<Versioned<T>, WaitError> {
         let control = self.existing(key)?;
-        if !me.is_current() {
-            return Err(WaitError::Forked);
-        }
+        me.check()?;
         if !me.table().same_place(&self.table) {
             return Err(WaitError::WrongSegment);
         }
@@ -49,9 +47,7 @@ impl<T: Data> Cells<T> {
         let Some(control) = self.control(key) else {
             return Err(WaitWriterError::NoSuchKey { key, keys: self.controls.len() });
         };
-        if !me.is_current() {
-            return Err(WaitWriterError::Forked);
-        }
+        me.check()?;
         if !me.table().same_place(&self.table) {
             return Err(WaitWriterError::WrongSegment);
         }
@@ -60,6 +56,7 @@ impl<T: Data> Cells<T> {
             Stop::TimedOut => WaitWriterError::TimedOut,
             Stop::Corrupt(corrupt) => corrupt.into(),
             Stop::HolderDied => unreachable!("it waits for the next writer"),
-        })
+        })?;
+        Ok(me.intact()?)
     }
 }

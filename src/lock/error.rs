@@ -1,5 +1,7 @@
 //! What can go wrong with a lock; one enum per operation.
 
+use crate::owner::Unusable;
+use crate::sync::backing::Truncated;
 use core::fmt;
 
 /// The lock was had, but its last holder died with it, or gave it up in a panic: what it guards may be half changed.
@@ -89,7 +91,10 @@ macro_rules! lock_errors {
                     Trouble::Deadlock => Self::Deadlock,
                     Trouble::Forked => Self::Forked,
                     Trouble::WrongSegment => Self::WrongSegment,
-                    Trouble::Corrupt(found) | Trouble::CorruptPlace(found) | Trouble::Gate(found) => {
+                    Trouble::Corrupt(found)
+                    | Trouble::CorruptPlace(found)
+                    | Trouble::Gate(found)
+                    | Trouble::Truncated(found) => {
                         let (field, expected) = trouble.damage();
                         Self::Corrupt { field, found, expected }
                     }
@@ -127,6 +132,23 @@ pub(super) enum Trouble {
     Gate(u64),
     /// The same of a reader's place.
     CorruptPlace(u64),
+    /// The segment's file was truncated: [`Truncated::offset`].
+    Truncated(u64),
+}
+
+impl From<Truncated> for Trouble {
+    fn from(truncated: Truncated) -> Self {
+        Self::Truncated(truncated.offset)
+    }
+}
+
+impl From<Unusable> for Trouble {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Forked => Self::Forked,
+            Unusable::Truncated(truncated) => truncated.into(),
+        }
+    }
 }
 
 impl Trouble {
@@ -134,6 +156,7 @@ impl Trouble {
     pub(super) fn damage(&self) -> (&'static str, &'static str) {
         match self {
             Self::CorruptPlace(_) => ("a reader's place", "its own slot of the participants' table, or free"),
+            Self::Truncated(_) => (Truncated::FIELD, Truncated::EXPECTED),
             Self::Gate(_) => ("the gate of a condition variable", "0"),
             _ => ("the lock word", "a slot of the participants' table, or free"),
         }
@@ -191,7 +214,10 @@ impl<G> WaitError<G> {
             Trouble::Forked => Self::Forked,
             // The caller has unlocked it, by an attachment to the mutex's own segment: who says so is the word.
             Trouble::Deadlock | Trouble::WrongSegment => lock(mine, "not this thread, which has unlocked it to wait"),
-            Trouble::Corrupt(found) | Trouble::CorruptPlace(found) | Trouble::Gate(found) => {
+            Trouble::Corrupt(found)
+            | Trouble::CorruptPlace(found)
+            | Trouble::Gate(found)
+            | Trouble::Truncated(found) => {
                 let (field, expected) = trouble.damage();
                 Self::Corrupt { field, found, expected }
             }
@@ -240,6 +266,17 @@ pub enum NotifyError {
     Forked,
     /// The attachment is to another segment than the mutex of the condition variable.
     WrongSegment,
+    /// The segment's file was truncated.
+    Truncated(Truncated),
+}
+
+impl From<Unusable> for NotifyError {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Forked => Self::Forked,
+            Unusable::Truncated(truncated) => Self::Truncated(truncated),
+        }
+    }
 }
 
 impl fmt::Display for NotifyError {
@@ -247,6 +284,7 @@ impl fmt::Display for NotifyError {
         f.write_str(match self {
             Self::Forked => "the attachment is the parent's, and this is a forked child: attach anew",
             Self::WrongSegment => "the attachment is to another segment: attach to the mutex's own",
+            Self::Truncated(truncated) => return truncated.fmt(f),
         })
     }
 }
@@ -269,6 +307,8 @@ macro_rules! once_errors {
                 /// What it holds.
                 found: u64,
             },
+            /// The segment's file was truncated.
+            Truncated(Truncated),
             $($(#[$extra_doc])* $extra,)?
         }
 
@@ -283,6 +323,7 @@ macro_rules! once_errors {
                         "the segment is damaged: the word is {found:#x}, expected a slot of the participants' table, free or done; \
                          make it anew"
                     ),
+                    Self::Truncated(truncated) => truncated.fmt(f),
                     $(Self::$extra => f.write_str($extra_text),)?
                 }
             }
@@ -309,7 +350,23 @@ pub(super) enum OnceTrouble {
     Forked,
     WrongSegment,
     Corrupt(u64),
+    Truncated(Truncated),
     TimedOut,
+}
+
+impl From<Truncated> for OnceTrouble {
+    fn from(truncated: Truncated) -> Self {
+        Self::Truncated(truncated)
+    }
+}
+
+impl From<Unusable> for OnceTrouble {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Forked => Self::Forked,
+            Unusable::Truncated(truncated) => Self::Truncated(truncated),
+        }
+    }
 }
 
 impl From<OnceTrouble> for OnceTimeoutError {
@@ -319,6 +376,7 @@ impl From<OnceTrouble> for OnceTimeoutError {
             OnceTrouble::Forked => Self::Forked,
             OnceTrouble::WrongSegment => Self::WrongSegment,
             OnceTrouble::Corrupt(found) => Self::Corrupt { found },
+            OnceTrouble::Truncated(truncated) => Self::Truncated(truncated),
             OnceTrouble::TimedOut => Self::TimedOut,
         }
     }
@@ -331,6 +389,7 @@ impl From<OnceTrouble> for OnceError {
             OnceTrouble::Forked => Self::Forked,
             OnceTrouble::WrongSegment => Self::WrongSegment,
             OnceTrouble::Corrupt(found) => Self::Corrupt { found },
+            OnceTrouble::Truncated(truncated) => Self::Truncated(truncated),
             OnceTrouble::TimedOut => unreachable!("there was no deadline"),
         }
     }

@@ -97,6 +97,16 @@ pub(super) enum Refused {
     Trouble(Trouble),
 }
 
+impl<E> From<E> for Refused
+where
+    Trouble: From<E>,
+{
+    #[cold]
+    fn from(error: E) -> Self {
+        Self::Trouble(error.into())
+    }
+}
+
 impl<T: Data> RobustMutex<T> {
     /// A mutex on the heap, for models.
     #[cfg(model)]
@@ -174,9 +184,7 @@ impl<T: Data> RobustMutex<T> {
 
     #[inline]
     pub(super) fn acquire(&self, me: &Attachment, patience: &Patience) -> Result<Had, Refused> {
-        if !me.is_current() {
-            return Err(Refused::Trouble(Trouble::Forked));
-        }
+        me.check()?;
         if !me.table().same_place(&self.table) {
             return Err(Refused::Trouble(Trouble::WrongSegment));
         }
@@ -192,6 +200,7 @@ impl<T: Data> RobustMutex<T> {
                 result?
             }
         };
+        me.intact()?;
         me.right_taken();
         Ok(had)
     }

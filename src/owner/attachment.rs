@@ -3,6 +3,7 @@
 use super::right::{Holder, Life};
 use super::table::{Slot, Table};
 use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::backing::{Backing, Truncated};
 use crate::sync::futex::{ALL, Word, wake};
 use crate::sync::robust::{List, Node, NodeError};
 use crate::sync::{Waiting, thread};
@@ -33,6 +34,7 @@ struct Inner {
     list: List,
     node: RefCell<Node>,
     epoch: thread::Epoch,
+    backing: Backing,
     /// Rights that this membership holds; with any left it must not leave.
     rights: Cell<usize>,
     waiting: Cell<Waiting>,
@@ -58,6 +60,8 @@ pub enum AttachError {
     Unsupported(NodeError),
     /// The page that tells a forked child from its parent could not be made.
     Fork(std::io::Error),
+    /// The segment's file was truncated.
+    Truncated(Truncated),
 }
 
 impl core::fmt::Display for AttachError {
@@ -72,6 +76,7 @@ impl core::fmt::Display for AttachError {
             Self::Fork(error) => {
                 write!(f, "madvise(MADV_WIPEONFORK) failed: {error}; it needs Linux 4.14, and to be allowed")
             }
+            Self::Truncated(truncated) => truncated.fmt(f),
         }
     }
 }
@@ -82,6 +87,7 @@ impl std::error::Error for AttachError {
             Self::TableFull { .. } => None,
             Self::Unsupported(error) => Some(error),
             Self::Fork(error) => Some(error),
+            Self::Truncated(truncated) => Some(truncated),
         }
     }
 }
@@ -117,6 +123,14 @@ impl core::fmt::Display for DetachError {
 
 impl std::error::Error for DetachError {}
 
+/// Why a thread can do nothing by its membership any more.
+pub(crate) enum Unusable {
+    /// This is a forked child, and it is its parent's.
+    Forked,
+    /// The segment's file was truncated.
+    Truncated(Truncated),
+}
+
 impl Attachment {
     /// Takes a slot of `table` for the calling thread.
     ///
@@ -124,6 +138,7 @@ impl Attachment {
     /// [`AttachError`].
     pub fn attach(table: &Table) -> Result<Self, AttachError> {
         let epoch = thread::epoch().map_err(AttachError::Fork)?;
+        table.backing().check().map_err(AttachError::Truncated)?;
         let list = List::current().map_err(AttachError::Unsupported)?;
         // Full is what two looks in a row agree on, each slot's newest value read: then no slot was free in between. One look
         // alone could meet each slot at a moment when it was taken, though never all at once.
@@ -148,6 +163,7 @@ impl Attachment {
                         list,
                         node: RefCell::new(node),
                         epoch,
+                        backing: table.backing(),
                         rights: Cell::new(0),
                         waiting: Cell::new(Waiting::default()),
                     };
@@ -194,6 +210,43 @@ impl Attachment {
         self.inner.epoch.is_current()
     }
 
+    /// To be asked by each operation when it begins: whether it can be done at all.
+    #[inline(always)]
+    pub(crate) fn check(&self) -> Result<(), Unusable> {
+        if !self.is_current() {
+            return Err(Unusable::Forked);
+        }
+        self.intact().map_err(Unusable::Truncated)
+    }
+
+    /// To be asked by each operation that gives what it has read, or a right, before it does: whether that was read of the segment, and
+    /// not of what stands in its place since its file was truncated.
+    #[inline(always)]
+    pub(crate) fn intact(&self) -> Result<(), Truncated> {
+        let intact = self.inner.backing.check();
+        if intact.is_err() {
+            self.renounce();
+        }
+        intact
+    }
+
+    /// Whether there is nothing to wait for any more: its peers cannot be heard. To be asked between two sleeps.
+    #[inline(always)]
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.inner.backing.is_gone()
+    }
+
+    /// Takes the life word off the thread's robust list: it lies in a page that is gone, at which the kernel's walk would stop, and others
+    /// would not hear of this thread's death either.
+    #[cold]
+    fn renounce(&self) {
+        if let Ok(mut linked) = self.inner.node.try_borrow_mut()
+            && linked.is_linked()
+        {
+            linked.unlink();
+        }
+    }
+
     /// Rights that this membership holds now.
     pub fn rights(&self) -> usize {
         self.inner.rights.get()
@@ -223,8 +276,8 @@ impl Attachment {
 
     /// To be called before a peer is asked for a wake: looks for as long as this thread wants to before it sleeps, and not past
     /// `deadline`. `still` is whether there is anything to wait for, and whether who should end it lives.
-    pub(crate) fn spin(&self, deadline: Option<Duration>, still: impl FnMut() -> bool) {
-        self.waiting().spin(deadline, still);
+    pub(crate) fn spin(&self, deadline: Option<Duration>, mut still: impl FnMut() -> bool) {
+        self.waiting().spin(deadline, || !self.is_cut_off() && still());
     }
 
     pub(crate) fn list(&self) -> &List {
@@ -283,7 +336,9 @@ impl Drop for Inner {
         let slot = self.table.at(self.id.slot as usize);
         // LEAVING first, then unlink: with a TID in it, the word must be on the list.
         change(slot, Life::leaving);
-        node.unlink();
+        if node.is_linked() {
+            node.unlink();
+        }
         change(slot, Life::left);
     }
 }

@@ -35,6 +35,7 @@ mod seat_wait;
 mod table;
 mod wait;
 
+pub(crate) use attachment::Unusable;
 pub use attachment::{AttachError, Attachment, DetachError};
 pub use claim::{Claim, ClaimFound, ClaimState};
 #[cfg(not(model))]

@@ -112,7 +112,7 @@ impl AtSeat<'_> {
                 let moved = word.load(Relaxed) & !SLEEPER != seen;
                 break if moved { Ok(()) } else { Err(stop) };
             }
-            if self.is_interrupted() {
+            if self.is_interrupted() || self.me.is_cut_off() {
                 break Ok(());
             }
         };
@@ -138,7 +138,7 @@ impl AtSeat<'_> {
             if let Err(TimedOut) = self.sleep(found, None) {
                 break Err(Stop::TimedOut);
             }
-            if self.is_interrupted() {
+            if self.is_interrupted() || self.me.is_cut_off() {
                 break Ok(());
             }
         };

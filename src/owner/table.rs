@@ -3,6 +3,7 @@
 use super::right::{Holder, Life, MAX_SLOTS};
 use crate::sync::Reserved;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::backing::Backing;
 use crate::sync::robust::WORD_OFFSET;
 use crate::sync::shm::Shared;
 
@@ -57,6 +58,7 @@ impl Slot {
 pub struct Table {
     /// Invariant 1: between 1 and MAX_SLOTS slots.
     slots: Shared<[Slot]>,
+    backing: Backing,
 }
 
 /// What the slots of a table are used for; their sum is its size.
@@ -79,7 +81,19 @@ impl Table {
     /// If there are none, or more than [`MAX_SLOTS`]: a segment checks that first.
     pub fn over(slots: Shared<[Slot]>) -> Self {
         assert!((1..=MAX_SLOTS).contains(&slots.len()), "a table has 1 to {MAX_SLOTS} slots, found {}", slots.len());
-        Self { slots }
+        Self { slots, backing: Backing::always() }
+    }
+
+    /// The same, in a mapping of a file.
+    #[cfg(not(model))]
+    pub(crate) fn backed(self, backing: Backing) -> Self {
+        Self { backing, ..self }
+    }
+
+    /// Whether the mapping that it lies in is still that of its file.
+    #[inline(always)]
+    pub(crate) fn backing(&self) -> Backing {
+        self.backing
     }
 
     /// A table on the heap. Threads of a model attach to it; real ones cannot, since a life word must be in a shared mapping.

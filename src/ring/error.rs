@@ -1,5 +1,7 @@
 //! What can go wrong with a ring; one enum per operation, the same for all kinds of rings.
 
+use crate::owner::Unusable;
+use crate::sync::backing::Truncated;
 use core::fmt;
 
 /// The ring's memory holds what no peer that follows the protocol writes. Nothing was changed.
@@ -24,6 +26,13 @@ impl fmt::Display for Corrupt {
 }
 
 impl std::error::Error for Corrupt {}
+
+impl From<Truncated> for Corrupt {
+    #[cold]
+    fn from(Truncated { offset }: Truncated) -> Self {
+        Self { field: Truncated::FIELD, found: offset, expected: Truncated::EXPECTED.into() }
+    }
+}
 
 macro_rules! errors {
     ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident $({ $($(#[$field_doc:meta])* $field:ident: $type:ty),+ })? : $text:literal),+ $(,)? })+) => {$(
@@ -52,6 +61,22 @@ macro_rules! errors {
         impl From<Corrupt> for $name {
             fn from(corrupt: Corrupt) -> Self {
                 Self::Corrupt(corrupt)
+            }
+        }
+
+        impl From<Truncated> for $name {
+            fn from(truncated: Truncated) -> Self {
+                Self::Corrupt(truncated.into())
+            }
+        }
+
+        impl From<Unusable> for $name {
+            #[cold]
+            fn from(unusable: Unusable) -> Self {
+                match unusable {
+                    Unusable::Forked => Self::Forked,
+                    Unusable::Truncated(truncated) => truncated.into(),
+                }
             }
         }
     )+};

@@ -123,6 +123,11 @@ pub enum OpenError {
         /// What forbids it.
         found: &'static str,
     },
+    /// It can be made shorter while it is mapped, though it could have been sealed against that: a memfd that its maker has not sealed.
+    NotSealed {
+        /// The seals that it has, as `F_GET_SEALS` gives them.
+        found: u32,
+    },
     /// It is a directory, a fifo, a link or the like.
     NotARegularFile {
         /// What it is.
@@ -181,6 +186,11 @@ impl fmt::Display for OpenError {
                     "found {found}, expected to read and write the segment: open it with O_RDWR where that is allowed"
                 )
             }
+            Self::NotSealed { found } => write!(
+                f,
+                "found a memfd that can be made shorter (seals {found:#x}), expected one with F_SEAL_SHRINK: seal it before it is handed \
+                 over"
+            ),
             Self::NotARegularFile { found } => write!(f, "found {found}, expected a segment: choose another name"),
             Self::TooShort { found, expected } => {
                 write!(f, "the segment is cut short: found {found} bytes, expected {expected}; make it anew")

@@ -1,6 +1,7 @@
 //! A shared mapping of a whole file.
 
 use super::Place;
+use crate::sync::backing::{Backing, Listed};
 use crate::sync::shm::Shared;
 use core::num::NonZeroUsize;
 use core::ptr::NonNull;
@@ -15,6 +16,8 @@ pub(super) struct Mapping {
     /// Invariant 1: start of a shared mapping of `length` bytes, readable and writable, that lives as long as this value.
     start: NonNull<u8>,
     length: usize,
+    /// Taken off the list before it is unmapped.
+    listed: Option<Listed>,
 }
 
 // SAFETY: it owns the mapping, as a box owns its memory, and gives out only `Shared` places, which are interior mutable.
@@ -29,7 +32,15 @@ impl Mapping {
         // SAFETY: a new mapping, at a place that the kernel chooses.
         let start =
             unsafe { mmap(None, size, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, file, 0) }?;
-        Ok(Self { start: start.cast(), length })
+        // SAFETY: the mapping above, of whole pages (the kernel rounds the length up), which `drop` keeps until it has taken it off the
+        // list. Whoever has a file may write it, so what is there may be any bytes at any time: `Shared` places accept that.
+        let listed = unsafe { Listed::new(start.addr().get(), length.next_multiple_of(4096)) };
+        Ok(Self { start: start.cast(), length, listed: Some(listed) })
+    }
+
+    /// Whether it is still its file's.
+    pub(super) fn backing(&self) -> Backing {
+        self.listed.as_ref().map_or(Backing::always(), Backing::from)
     }
 
     /// `count` values of `T` at `offset`, which the caller has found to be in bounds and aligned.
@@ -54,6 +65,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        drop(self.listed.take());
         // SAFETY: the mapping is this value's own (invariant 1), and every reference into it keeps this value alive. It cannot
         // fail for a range that is mapped.
         let _ = unsafe { munmap(self.start.cast(), self.length) };

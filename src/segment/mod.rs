@@ -7,8 +7,8 @@
 //! **What survives a death.** A creator that is killed leaves nothing behind. (Where `/dev/shm` has no `O_TMPFILE`, it may
 //! leave one file called `.ownerdead.PID.N`.) Segments outlive all processes until they are unlinked.
 //!
-//! **What it cannot do.** A file in `/dev/shm` can be truncated by whoever may write it; touching what is gone is SIGBUS. A memfd
-//! segment is sealed against that.
+//! **What it cannot do.** A file in `/dev/shm` can be truncated by whoever may write it; touching what is gone is SIGBUS, unless the
+//! process has called [`catch_truncation`]. A memfd segment is sealed against that, and one that is not is refused.
 //!
 //! ```text
 //! 0       header, one page:  magic | version, kind | length | slots, flags | slots offset | body offset | body length | checksum
@@ -26,13 +26,17 @@ pub(crate) use error::from_segments;
 pub use error::{BadName, CreateError, OpenError, OpenOrCreateError, OutOfBody, UnlinkError};
 pub use format::Kind;
 
+pub use crate::sync::backing::Truncated;
+
 use crate::owner::{AttachError, Attachment, MAX_SLOTS, Slot, Table};
 use crate::sync::Line;
 use crate::sync::atomic::{AtomicU32, AtomicU64};
+use crate::sync::backing::{self, Backing};
 use crate::sync::cell::Granule;
 use crate::sync::shm::Shared;
 use format::Header;
 use mapping::Mapping;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -134,6 +138,26 @@ impl Body {
     }
 }
 
+/// From now on a truncated file is an error of its segment, and not the end of this process.
+///
+/// A file in `/dev/shm` can be truncated by whoever may write it, and to touch what is gone is SIGBUS. This installs a handler of that
+/// signal, for the whole process: so it is the program's to call, early, and no part of the library does. Where a segment of this library
+/// was touched, all of its mapping becomes private memory of zeroes: this process is cut off from it. Each operation on it from then on
+/// is an error that says so, `Corrupt` or `Truncated`, and what sleeps there is woken. The call in which the fault came may say that there is
+/// nothing (`Empty`, `Full`, `WouldBlock`), or that something is damaged, or that a record was written, which nobody will read; it gives no
+/// value, and no guard, that was made of the zeroes. What was given as a reference before (a guard's value, a record in place) reads as
+/// zeroes, and [`Segment::is_whole`] says so.
+///
+/// Any other SIGBUS goes to whom it went before: a handler that was there, or the end of the process. Called again it does nothing; a
+/// handler that somebody installs later takes its place, and is to pass on what is not its own. Children that are forked inherit it; `exec`
+/// takes it away.
+///
+/// # Errors
+/// That of `sigaction(2)`.
+pub fn catch_truncation() -> io::Result<()> {
+    backing::catch()
+}
+
 /// A shared-memory segment, mapped.
 #[derive(Clone, Debug)]
 pub struct Segment {
@@ -222,6 +246,7 @@ impl Segment {
         }
         let length = usize::try_from(length).map_err(|_| OpenError::TooShort { found: length, expected: 0 })?;
         let mapping = Arc::new(posix::map(&file, length)?);
+        posix::cannot_shrink_where_it_could_be_sealed(&file)?;
         let header = Header::read(&mapping.slice(0, format::WORDS), length as u64, kind)?;
         Ok(Self { mapping, file: Arc::new(file), header })
     }
@@ -254,7 +279,22 @@ impl Segment {
 
     /// Its participants' table.
     pub fn table(&self) -> Table {
-        Table::over(self.mapping.slice(self.header.slots_offset as usize, self.header.slots as usize))
+        let slots = self.mapping.slice(self.header.slots_offset as usize, self.header.slots as usize);
+        Table::over(slots).backed(self.backing())
+    }
+
+    pub(crate) fn backing(&self) -> Backing {
+        self.mapping.backing()
+    }
+
+    /// Whether the mapping is still that of its file, as far as this process has noticed: by an access to what is gone, after
+    /// [`catch_truncation`]. For those who have references into the segment (a guard, a record in place), and for operations that
+    /// have no error.
+    ///
+    /// # Errors
+    /// [`Truncated`]. It stays so; others may have made the file longer again.
+    pub fn is_whole(&self) -> Result<(), Truncated> {
+        self.backing().check()
     }
 
     /// Makes the calling thread a participant.

@@ -167,6 +167,17 @@ pub(super) fn open(name: &Name) -> Result<OwnedFd, OpenError> {
     })
 }
 
+/// Sees that nobody can make the file shorter, where that can be had: a memfd is sealed by who makes it. (A file of `/dev/shm` has no
+/// seals, and never gets any; other file systems do not know them.)
+pub(super) fn cannot_shrink_where_it_could_be_sealed(file: &OwnedFd) -> Result<(), OpenError> {
+    let Ok(bits) = fcntl(file, FcntlArg::F_GET_SEALS) else { return Ok(()) };
+    let seals = SealFlag::from_bits_truncate(bits);
+    if seals.intersects(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL) {
+        return Ok(());
+    }
+    Err(OpenError::NotSealed { found: bits as u32 })
+}
+
 /// Maps all of a file that somebody else has made.
 pub(super) fn map(file: &OwnedFd, length: usize) -> Result<Mapping, OpenError> {
     let flags = fcntl(file, FcntlArg::F_GETFL)

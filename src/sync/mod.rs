@@ -48,6 +48,7 @@ pub(crate) mod rt;
 #[path = "shuttle.rs"]
 pub(crate) mod rt;
 
+pub mod backing;
 pub mod futex;
 pub mod payload;
 #[cfg(test)]

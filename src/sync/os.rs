@@ -182,6 +182,8 @@ pub(super) mod cell {
     unsafe impl<T: Send> Sync for SharedCell<T> {}
 }
 
+#[path = "os_backing.rs"]
+pub(super) mod backing;
 #[path = "os_event.rs"]
 pub(super) mod event;
 #[path = "os_futex.rs"]

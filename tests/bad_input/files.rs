@@ -278,6 +278,16 @@ pub fn opening() -> Section {
                     Got::error(Segment::from_fd(file, Kind::SPSC))
                 })
             }),
+            row("a memfd that its maker has not sealed", |name| {
+                with_honest_ring(name, |ring| {
+                    use nix::sys::memfd::{MFdFlags, memfd_create};
+                    let file = memfd_create(c"ownerdead-bad", MFdFlags::MFD_ALLOW_SEALING).unwrap();
+                    let bytes = crate::image::Image::of(ring.segment()).bytes();
+                    let copy = std::fs::File::from(file.try_clone().unwrap());
+                    std::os::unix::fs::FileExt::write_all_at(&copy, &bytes, 0).unwrap();
+                    Got::error(Segment::from_fd(file, Kind::SPSC))
+                })
+            }),
             row("a ring in a `/dev/shm` that is mounted read-only", |name| {
                 if !private_shm(c"size=64k") {
                     return Got::NotRun(NEEDS_NAMESPACE);

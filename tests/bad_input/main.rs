@@ -25,6 +25,7 @@ mod names;
 mod process;
 mod ring;
 mod row;
+mod truncated;
 mod using;
 mod waits;
 
@@ -48,6 +49,7 @@ fn sections() -> Vec<Section> {
         claims::section(),
         locked::section(),
         waits::section(),
+        truncated::section(),
     ]
 }
 

@@ -3,8 +3,8 @@
 use crate::process::{Gate, for_ever, spawn};
 use ownerdead::cell::snapshot::{Config, Snapshot};
 use ownerdead::cell::{
-    Board, CellError, Forked, Opened, Progress, ReadError, ReadTimeoutError, SeatError, SeqLock, TryReadError,
-    WaitError, WaitWriterError, board,
+    Board, CellError, Opened, Progress, ReadError, ReadTimeoutError, SeatError, SeqLock, TryReadError, WaitError,
+    WaitWriterError, WriteError, board,
 };
 use ownerdead::owner::SeatState;
 use ownerdead::segment::{Kind, Options, Segment};
@@ -153,7 +153,7 @@ fn a_forked_child_reads_and_is_refused_by_its_parents_handles() {
     let mut other = lock.writer(&there).unwrap().into_inner();
     let mut child = spawn(|| {
         assert_eq!((snapshot.read().unwrap().value, lock.try_read().unwrap().value), (7, 5));
-        assert_eq!((writer.write(&1), other.write(&1)), (Err(Forked), Err(Forked)));
+        assert_eq!((writer.write(&1), other.write(&1)), (Err(WriteError::Forked), Err(WriteError::Forked)));
         assert!(matches!(snapshot.writer(&me), Err(SeatError::Forked)));
         assert_eq!(snapshot.wait_change(&me, 0, None), Err(WaitError::Forked));
         assert_eq!(snapshot.wait_writer(&me, None), Err(WaitWriterError::Forked));

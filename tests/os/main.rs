@@ -13,3 +13,4 @@ mod process;
 mod ring;
 mod robust_list;
 mod segment;
+mod truncation;

@@ -1,5 +1,7 @@
 //! What can go wrong with a barrier; one enum per operation.
 
+use crate::owner::Unusable;
+use crate::sync::backing::Truncated;
 use core::fmt;
 
 macro_rules! barrier_errors {
@@ -22,6 +24,8 @@ macro_rules! barrier_errors {
                 /// What its word holds.
                 found: u64,
             },
+            /// The segment's file was truncated.
+            Truncated(Truncated),
             $($(#[$extra_doc])* $extra,)?
         }
 
@@ -39,6 +43,7 @@ macro_rules! barrier_errors {
                         "the segment is damaged: the right of seat {seat} is {found:#x}, expected a slot of the participants' table, \
                          or vacant; make it anew"
                     ),
+                    Self::Truncated(truncated) => truncated.fmt(f),
                     $(Self::$extra => f.write_str($extra_text),)?
                 }
             }
@@ -71,8 +76,30 @@ pub(super) enum BarrierTrouble {
         seat: usize,
         found: u64,
     },
+    Truncated(Truncated),
     TimedOut,
 }
+
+impl From<Truncated> for BarrierTrouble {
+    fn from(truncated: Truncated) -> Self {
+        Self::Truncated(truncated)
+    }
+}
+
+/// For each error that has the two.
+macro_rules! from_unusable {
+    ($($error:ident),+) => {$(
+        impl From<Unusable> for $error {
+            fn from(unusable: Unusable) -> Self {
+                match unusable {
+                    Unusable::Forked => Self::Forked,
+                    Unusable::Truncated(truncated) => Self::Truncated(truncated),
+                }
+            }
+        }
+    )+};
+}
+from_unusable!(BarrierTrouble, JoinError, ResetError);
 
 impl From<BarrierTrouble> for BarrierTimeoutError {
     fn from(trouble: BarrierTrouble) -> Self {
@@ -80,6 +107,7 @@ impl From<BarrierTrouble> for BarrierTimeoutError {
             BarrierTrouble::PartyDied { seat, .. } => Self::PartyDied { seat },
             BarrierTrouble::Forked => Self::Forked,
             BarrierTrouble::Corrupt { seat, found } => Self::Corrupt { seat, found },
+            BarrierTrouble::Truncated(truncated) => Self::Truncated(truncated),
             BarrierTrouble::TimedOut => Self::TimedOut,
         }
     }
@@ -91,6 +119,7 @@ impl From<BarrierTrouble> for BarrierError {
             BarrierTrouble::PartyDied { seat, .. } => Self::PartyDied { seat },
             BarrierTrouble::Forked => Self::Forked,
             BarrierTrouble::Corrupt { seat, found } => Self::Corrupt { seat, found },
+            BarrierTrouble::Truncated(truncated) => Self::Truncated(truncated),
             BarrierTrouble::TimedOut => unreachable!("there was no deadline"),
         }
     }
@@ -115,6 +144,8 @@ pub enum JoinError {
         /// What its word holds.
         found: u64,
     },
+    /// The segment's file was truncated.
+    Truncated(Truncated),
 }
 
 impl fmt::Display for JoinError {
@@ -133,6 +164,7 @@ impl fmt::Display for JoinError {
                 "the segment is damaged: the right of seat {seat} is {found:#x}, expected a slot of the participants' table, or \
                  vacant; make it anew"
             ),
+            Self::Truncated(truncated) => truncated.fmt(f),
         }
     }
 }
@@ -146,6 +178,8 @@ pub enum ResetError {
     NotBroken,
     /// This is a forked child, and the seat is its parent's: attach and join anew.
     Forked,
+    /// The segment's file was truncated.
+    Truncated(Truncated),
 }
 
 impl fmt::Display for ResetError {
@@ -153,6 +187,7 @@ impl fmt::Display for ResetError {
         f.write_str(match self {
             Self::NotBroken => "the phase is not broken, or not any more: wait",
             Self::Forked => "the seat is the parent's, and this is a forked child: attach and join anew",
+            Self::Truncated(truncated) => return truncated.fmt(f),
         })
     }
 }

@@ -166,9 +166,7 @@ impl Barrier {
     /// # Errors
     /// [`JoinError`].
     pub fn join(&self, me: &Attachment) -> Result<Party, JoinError> {
-        if !me.is_current() {
-            return Err(JoinError::Forked);
-        }
+        me.check()?;
         if !me.table().same_place(&self.table) {
             return Err(JoinError::WrongSegment);
         }

@@ -97,13 +97,12 @@ impl Party {
     }
 
     fn wait_until(&mut self, deadline: Option<Duration>) -> Result<Arrival, BarrierTrouble> {
-        if !self.me.is_current() {
-            return Err(BarrierTrouble::Forked);
-        }
+        self.me.check()?;
         // Before it arrives: should it be the last one, and die before it has woken the others, the kernel wakes one.
         self.me.list().set_pending(&self.barrier.control.gate);
         let over = self.arrive(deadline).and_then(|at| self.barrier.until_over(&self.me, at, deadline));
         finish_waiting(&self.me);
+        self.me.intact()?;
         match over {
             Ok(_) => self.arrived = None,
             Err(BarrierTrouble::PartyDied { next, .. }) => (self.arrived, self.next) = (None, next),
@@ -128,6 +127,7 @@ impl Party {
             if timed_out {
                 return Err(BarrierTrouble::TimedOut);
             }
+            self.me.intact()?;
             (phase, timed_out) = self.barrier.until_reset(&self.me, phase, deadline);
         };
         // Release: all that this party wrote.
@@ -143,9 +143,7 @@ impl Party {
     /// # Errors
     /// [`ResetError`]: somebody else has said it already, above all.
     pub fn reset(&mut self) -> Result<(), ResetError> {
-        if !self.me.is_current() {
-            return Err(ResetError::Forked);
-        }
+        self.me.check()?;
         // Before the phase changes: should this thread die before it has woken those who wait for that, the kernel wakes one, who
         // does it.
         self.me.list().set_pending(&self.barrier.control.gate);

@@ -138,13 +138,15 @@ impl Barrier {
             &mut many
         };
         loop {
+            me.intact()?;
             if phase.completed() != at.completed() {
                 return Ok(Arrival::Follower);
             }
             if phase.is_broken() || phase.event() != at.event() {
                 return Err(BarrierTrouble::PartyDied { seat: phase.seat(), next: phase.next_open() });
             }
-            let missing = || self.is_still(phase) && matches!(self.look(me, phase, None), Look::Missing);
+            let missing =
+                || !me.is_cut_off() && self.is_still(phase) && matches!(self.look(me, phase, None), Look::Missing);
             if !timed_out && me.waiting().spin(deadline, missing) && !self.is_still(phase) {
                 phase = self.load();
                 continue;

@@ -274,9 +274,7 @@ impl<'m, T: Data> Condvar<'m, T> {
     }
 
     fn check(&self, me: &Attachment) -> Result<(), NotifyError> {
-        if !me.is_current() {
-            return Err(NotifyError::Forked);
-        }
+        me.check()?;
         if me.table().same_place(&self.mutex.table) { Ok(()) } else { Err(NotifyError::WrongSegment) }
     }
 
@@ -344,8 +342,8 @@ impl<'m, T: Data> Condvar<'m, T> {
         watched: Option<Holder>,
         deadline: Option<Duration>,
     ) -> Result<(Guard<'g, T>, Waited), WaitError<Guard<'g, T>>> {
-        if !guard.me.is_current() {
-            return Err(WaitError::Forked);
+        if let Err(unusable) = guard.me.check() {
+            return Err(WaitError::of(unusable.into(), 0));
         }
         if !guard.mutex.word.same_place(&self.mutex.word) {
             return Err(WaitError::OtherMutex(guard));

@@ -150,9 +150,7 @@ impl Once {
         deadline: Option<Duration>,
         initialise: impl FnOnce(OnceState),
     ) -> Result<(), OnceTrouble> {
-        if !me.is_current() {
-            return Err(OnceTrouble::Forked);
-        }
+        me.check()?;
         if !me.table().same_place(&self.table) {
             return Err(OnceTrouble::WrongSegment);
         }
@@ -161,13 +159,13 @@ impl Once {
         if slept {
             finish_waiting(me);
         }
-        let Some(failed) = begun? else { return Ok(()) };
+        let begun = begun?;
+        me.intact()?;
+        let Some(failed) = begun else { return Ok(()) };
         me.right_taken();
         let mut trying = Trying { once: self, me, to: Right::vacant(more(failed)) };
         initialise(OnceState { failed });
-        if !me.is_current() {
-            return Err(OnceTrouble::Forked);
-        }
+        me.check()?;
         trying.to = DONE;
         Ok(())
     }

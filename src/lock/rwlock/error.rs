@@ -64,7 +64,10 @@ macro_rules! read_errors {
                     Trouble::Deadlock => Self::Deadlock,
                     Trouble::Forked => Self::Forked,
                     Trouble::WrongSegment => Self::WrongSegment,
-                    Trouble::Corrupt(found) | Trouble::CorruptPlace(found) | Trouble::Gate(found) => {
+                    Trouble::Corrupt(found)
+                    | Trouble::CorruptPlace(found)
+                    | Trouble::Gate(found)
+                    | Trouble::Truncated(found) => {
                         let (field, expected) = trouble.damage();
                         Self::Corrupt { field, found, expected }
                     }

@@ -37,6 +37,16 @@ pub(super) enum Refused {
     Trouble(Trouble),
 }
 
+impl<E> From<E> for Refused
+where
+    Trouble: From<E>,
+{
+    #[cold]
+    fn from(error: E) -> Self {
+        Self::Trouble(error.into())
+    }
+}
+
 /// What the writer's word says.
 enum Found {
     Free,
@@ -74,6 +84,7 @@ impl<T: Data> RwLock<T> {
             finish_waiting(me);
         }
         result?;
+        me.intact()?;
         me.right_taken();
         Ok(())
     }
@@ -94,6 +105,7 @@ impl<T: Data> RwLock<T> {
             finish_waiting(me);
         }
         let had = result?;
+        me.intact()?;
         // From here on a death is told. Acquire keeps all changes of the data behind it.
         self.word.fetch_and(Right(u64::MAX).with_tag(0).0, Acquire);
         me.right_taken();
@@ -117,9 +129,7 @@ impl<T: Data> RwLock<T> {
     /// The caller's place, which is empty.
     #[inline]
     fn place_of(&self, me: &Attachment) -> Result<&AtomicU64, Refused> {
-        if !me.is_current() {
-            return Err(Refused::Trouble(Trouble::Forked));
-        }
+        me.check()?;
         if !me.table().same_place(&self.table) {
             return Err(Refused::Trouble(Trouble::WrongSegment));
         }

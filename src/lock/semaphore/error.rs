@@ -1,5 +1,7 @@
 //! What can go wrong with a semaphore; one enum per operation.
 
+use crate::owner::Unusable;
+use crate::sync::backing::Truncated;
 use core::fmt;
 
 /// Why no permit was had.
@@ -14,11 +16,28 @@ pub(super) enum Trouble {
     Forked,
     WrongSegment,
     Corrupt(u64),
+    Truncated(Truncated),
+}
+
+impl From<Truncated> for Refused {
+    #[cold]
+    fn from(truncated: Truncated) -> Self {
+        Self::Trouble(Trouble::Truncated(truncated))
+    }
+}
+
+impl From<Unusable> for Refused {
+    #[cold]
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Forked => Self::Trouble(Trouble::Forked),
+            Unusable::Truncated(truncated) => truncated.into(),
+        }
+    }
 }
 
 impl Refused {
     pub(super) const DEADLOCK: Self = Self::Trouble(Trouble::Deadlock);
-    pub(super) const FORKED: Self = Self::Trouble(Trouble::Forked);
     pub(super) const WRONG_SEGMENT: Self = Self::Trouble(Trouble::WrongSegment);
 
     pub(super) fn corrupt(found: u64) -> Self {
@@ -80,6 +99,9 @@ macro_rules! acquire_errors {
                         found,
                         expected: "a slot of the participants' table, or free",
                     },
+                    Trouble::Truncated(Truncated { offset }) => {
+                        Self::Corrupt { field: Truncated::FIELD, found: offset, expected: Truncated::EXPECTED }
+                    }
                 }
             }
         }

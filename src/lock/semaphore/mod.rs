@@ -196,9 +196,7 @@ impl Semaphore {
 
     #[inline]
     fn take(&self, me: &Attachment, patience: Patience) -> Result<Taken, Refused> {
-        if !me.is_current() {
-            return Err(Refused::FORKED);
-        }
+        me.check()?;
         if !me.table().same_place(&self.table) {
             return Err(Refused::WRONG_SEGMENT);
         }
@@ -206,6 +204,7 @@ impl Semaphore {
             Ok(taken) => taken,
             Err(held) => self.take_slow(me, patience, held)?,
         };
+        me.intact()?;
         me.right_taken();
         Ok(taken)
     }

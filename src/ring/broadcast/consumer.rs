@@ -130,10 +130,9 @@ impl Consumer {
     /// # Errors
     /// [`TryPopError`], but neither that it is empty nor that it was lapped.
     pub fn discard(&mut self) -> Result<u64, TryPopError> {
-        if !self.me.is_current() {
-            return Err(TryPopError::Forked);
-        }
+        self.me.check()?;
         self.refresh()?;
+        self.me.intact()?;
         let passed = self.tail - self.next;
         if passed > 0 {
             self.commit(self.tail);
@@ -161,10 +160,9 @@ impl Consumer {
     /// # Errors
     /// [`WaitPeerError`].
     pub fn wait_producer(&self, timeout: Option<Duration>) -> Result<(), WaitPeerError> {
-        if !self.me.is_current() {
-            return Err(WaitPeerError::Forked);
-        }
-        until_written_to(&self.ring, &self.me, timeout.and_then(|timeout| time::now().checked_add(timeout)))
+        self.me.check()?;
+        until_written_to(&self.ring, &self.me, timeout.and_then(|timeout| time::now().checked_add(timeout)))?;
+        Ok(self.me.intact()?)
     }
 
     /// A bell for this side, silent until it is armed.
@@ -206,9 +204,7 @@ impl Consumer {
     /// Whether there is a record to read.
     #[inline]
     fn there_is_one(&mut self) -> Result<(), TryPopError> {
-        if !self.me.is_current() {
-            return Err(TryPopError::Forked);
-        }
+        self.me.check()?;
         if self.next == self.tail {
             self.refresh()?;
             if self.next == self.tail {
@@ -256,6 +252,7 @@ impl Consumer {
     pub(super) fn copy(&self, found: &Found, payload: &mut Vec<u8>) -> Result<(), Corrupt> {
         let record = self.ring.record(found.start, found.size);
         payload::append(&record[1..], found.len as usize, payload);
+        self.me.intact()?;
         if !self.ring.shape.bytes.checksum {
             return Ok(());
         }
@@ -284,6 +281,7 @@ impl Consumer {
     #[inline]
     fn unless_lapped<T>(&mut self, read: Result<T, Corrupt>) -> Result<T, TryPopError> {
         let oldest = self.oldest();
+        self.me.intact()?;
         if oldest <= self.next { Ok(read?) } else { Err(self.lapped(oldest)) }
     }
 
@@ -332,7 +330,7 @@ impl Consumer {
     /// Whether what was read of the next record is as it was written, and is this process's to pass.
     pub(super) fn is_intact(&self) -> bool {
         // In a forked child the place is its parent's, which reads on meanwhile, and is not asked by whoever overwrites.
-        self.me.is_current() && self.oldest() <= self.next
+        self.me.is_current() && self.oldest() <= self.next && !self.me.is_cut_off()
     }
 }
 

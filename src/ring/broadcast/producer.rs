@@ -166,10 +166,9 @@ impl Producer {
     /// # Errors
     /// [`WaitPeerError`].
     pub fn wait_consumer(&self, timeout: Option<Duration>) -> Result<(), WaitPeerError> {
-        if !self.me.is_current() {
-            return Err(WaitPeerError::Forked);
-        }
-        until_joined(&self.ring, &self.me, timeout.and_then(|timeout| time::now().checked_add(timeout)))
+        self.me.check()?;
+        until_joined(&self.ring, &self.me, timeout.and_then(|timeout| time::now().checked_add(timeout)))?;
+        Ok(self.me.intact()?)
     }
 
     /// A bell for this side, silent until it is armed.
@@ -206,9 +205,7 @@ impl Producer {
     /// Makes room for the next record.
     #[inline]
     fn room(&mut self, len: usize) -> Result<Room, TryPushError> {
-        if !self.me.is_current() {
-            return Err(TryPushError::Forked);
-        }
+        self.me.check()?;
         let bytes = self.ring.shape.bytes;
         if len as u64 > bytes.longest() {
             return Err(TryPushError::TooLarge { len, max: bytes.longest() as usize });
@@ -370,9 +367,7 @@ impl Reservation<'_> {
     /// # Errors
     /// [`TryPushError::Forked`], in a child that was forked since.
     pub fn commit(self) -> Result<(), TryPushError> {
-        if !self.producer.me.is_current() {
-            return Err(TryPushError::Forked);
-        }
+        self.producer.me.check()?;
         let Room { start, size } = self.room;
         let record = self.producer.ring.record(start, size);
         let first = head(self.len as u32, self.kind);

@@ -13,7 +13,8 @@ pub struct View<'c> {
 }
 
 /// The writer of a lossy ring has overwritten the record, or is about to: the next read tells how many were lost. Or this is a child
-/// that was forked since the look: the record is its parent's, and the next read says so.
+/// that was forked since the look: the record is its parent's, and the next read says so. Or the segment's file was truncated, and the next read
+/// says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overwritten;
 

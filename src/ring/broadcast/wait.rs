@@ -76,7 +76,7 @@ pub(super) fn until_read(
             let moved = place.position.load(Relaxed) & !SLEEPER != seen;
             break if moved { Ok(()) } else { Err(Stop::TimedOut) };
         }
-        if ended {
+        if ended || me.is_cut_off() {
             break Ok(());
         }
     };
@@ -115,7 +115,7 @@ fn sleep_until_joined(
         if wait_any(&words[..2 + usize::from(interrupt.is_some())], 1, deadline) == Woken::TimedOut {
             return Err(Stop::TimedOut);
         }
-        if interrupt.is_some_and(|interrupt| interrupt.ends(&ring.control.readers_gate)) {
+        if interrupt.is_some_and(|interrupt| interrupt.ends(&ring.control.readers_gate)) || me.is_cut_off() {
             return Ok(());
         }
     }

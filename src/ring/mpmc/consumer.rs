@@ -44,9 +44,7 @@ impl Consumer {
     /// [`Order`](super::Order)).
     #[inline]
     pub fn try_pop(&mut self, payload: &mut Vec<u8>) -> Result<u32, TryPopError> {
-        if !self.side.me.is_current() {
-            return Err(TryPopError::Forked);
-        }
+        self.side.me.check()?;
         let position = self.side.claim_to_read(None)?.ok_or(TryPopError::Empty)?;
         Ok(self.read(position, payload)?)
     }
@@ -87,6 +85,7 @@ impl Consumer {
             position.map(|position| self.read(position, payload)).transpose()
         };
         let kind = self.side.until(Role::Consumer, deadline, None, attempt).map_err(PopTimeoutError::Corrupt)?;
+        self.side.me.intact()?;
         kind.ok_or(PopTimeoutError::TimedOut)
     }
 
@@ -95,11 +94,10 @@ impl Consumer {
     /// # Errors
     /// [`TryPopError`].
     pub fn peek(&mut self) -> Result<Peek<'_>, TryPopError> {
-        if !self.side.me.is_current() {
-            return Err(TryPopError::Forked);
-        }
+        self.side.me.check()?;
         let position = self.side.claim_to_read(None)?.ok_or(TryPopError::Empty)?;
         let found = self.find(position)?;
+        self.side.me.intact()?;
         self.side.me.right_taken();
         Ok(Peek { consumer: self, found, consumed: false })
     }
@@ -180,6 +178,7 @@ impl Consumer {
 
     #[inline]
     fn check(&self, found: &Found, payload: &[u8]) -> Result<(), Corrupt> {
+        self.side.me.intact()?;
         if !self.side.ring.geometry.checksum {
             return Ok(());
         }

@@ -331,9 +331,7 @@ impl Ring {
     }
 
     fn side(&self, me: &Attachment) -> Result<claims::Side, SeatError> {
-        if !me.is_current() {
-            return Err(SeatError::Forked);
-        }
+        me.check()?;
         if !me.table().same_place(&self.table) {
             return Err(SeatError::WrongSegment);
         }

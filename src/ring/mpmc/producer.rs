@@ -82,6 +82,7 @@ impl Producer {
             Ok(position)
         };
         let claimed = self.side.until(Role::Producer, deadline, None, attempt).map_err(PushTimeoutError::Corrupt)?;
+        self.side.me.intact()?;
         claimed.map(|_| ()).ok_or(PushTimeoutError::TimedOut)
     }
 
@@ -126,9 +127,7 @@ impl Producer {
 
     #[inline]
     fn check(&self, len: usize) -> Result<(), TryPushError> {
-        if !self.side.me.is_current() {
-            return Err(TryPushError::Forked);
-        }
+        self.side.me.check()?;
         let max = self.side.ring.longest_payload();
         if len > max { Err(TryPushError::TooLarge { len, max }) } else { Ok(()) }
     }
@@ -209,9 +208,7 @@ impl Reservation<'_> {
     /// [`TryPushError::Forked`], in a child that was forked since.
     pub fn commit(mut self) -> Result<(), TryPushError> {
         let side = &self.producer.side;
-        if !side.me.is_current() {
-            return Err(TryPushError::Forked);
-        }
+        side.me.check()?;
         let first = head(self.len as u32, self.kind);
         if side.ring.geometry.checksum {
             let checksum = Checksum::in_place(self.position, first, self.payload(), self.len);

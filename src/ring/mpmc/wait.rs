@@ -89,7 +89,7 @@ impl Side {
                 Woken::By(_) if role == Role::Producer => self.ring.wake_consumers(),
                 Woken::By(_) | Woken::Changed => {}
             }
-            if interrupt.is_some_and(|interrupt| interrupt.raised()) {
+            if interrupt.is_some_and(|interrupt| interrupt.raised()) || self.me.is_cut_off() {
                 break Ok(None);
             }
         };

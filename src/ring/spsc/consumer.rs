@@ -75,9 +75,7 @@ impl Reader {
     /// The record at `position`, or after the padding there.
     #[inline]
     pub(in crate::ring) fn find(&mut self, mut position: u64) -> Result<Found, TryPopError> {
-        if !self.me.is_current() {
-            return Err(TryPopError::Forked);
-        }
+        self.me.check()?;
         loop {
             if position == self.tail && !self.refresh()? {
                 return Err(TryPopError::Empty);
@@ -122,7 +120,7 @@ impl Reader {
         checked
     }
 
-    /// Compares the checksum of a record, if it has one, with what its payload gives.
+    /// Whether what was read of a record was in the ring; compares its checksum, if it has one, with what its payload gives.
     #[inline]
     pub(in crate::ring) fn check<const STAMPS: usize>(
         &self,
@@ -130,6 +128,7 @@ impl Reader {
         stamps: [u64; STAMPS],
         payload: &[u8],
     ) -> Result<(), Corrupt> {
+        self.me.intact()?;
         if !self.ring.geometry.checksum {
             return Ok(());
         }
@@ -260,10 +259,8 @@ impl Consumer {
             // What is wiped in the ring is not kept here either.
             self.scratch = payload;
         }
-        if !self.reader.me.is_current() {
-            // `take` has forked: the records are the parent's to commit.
-            return Err(TryPopError::Forked);
-        }
+        // `take` may have forked: then the records are the parent's to commit.
+        self.reader.me.check()?;
         match stopped {
             Some(error) if count == 0 => return Err(error),
             _ if count > 0 => self.reader.commit(end),
@@ -278,6 +275,7 @@ impl Consumer {
     /// [`TryPopError`].
     pub fn peek(&mut self) -> Result<Peek<'_>, TryPopError> {
         let found = self.reader.find(self.reader.head)?;
+        self.reader.me.intact()?;
         Ok(Peek { reader: &mut self.reader, found })
     }
 
@@ -287,10 +285,9 @@ impl Consumer {
     /// # Errors
     /// [`TryPopError`], but never that it is empty.
     pub fn discard(&mut self) -> Result<u64, TryPopError> {
-        if !self.reader.me.is_current() {
-            return Err(TryPopError::Forked);
-        }
+        self.reader.me.check()?;
         self.reader.refresh()?;
+        self.reader.me.intact()?;
         let dropped = self.reader.tail - self.reader.head;
         if dropped > 0 {
             self.reader.commit(self.reader.tail);
@@ -313,11 +310,10 @@ impl Consumer {
     /// # Errors
     /// [`WaitPeerError`].
     pub fn wait_producer(&self, timeout: Option<Duration>) -> Result<(), WaitPeerError> {
-        if !self.reader.me.is_current() {
-            return Err(WaitPeerError::Forked);
-        }
+        self.reader.me.check()?;
         let deadline = timeout.and_then(|timeout| time::now().checked_add(timeout));
-        until_taken(&self.reader.ring, &self.reader.me, Role::Producer, deadline)
+        until_taken(&self.reader.ring, &self.reader.me, Role::Producer, deadline)?;
+        Ok(self.reader.me.intact()?)
     }
 
     /// A bell for this side, silent until it is armed.

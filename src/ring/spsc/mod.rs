@@ -278,9 +278,7 @@ impl Ring {
     }
 
     pub(in crate::ring) fn take_seat(&self, me: &Attachment, role: Role) -> Result<bool, SeatError> {
-        if !me.is_current() {
-            return Err(SeatError::Forked);
-        }
+        me.check()?;
         if !me.table().same_place(&self.table) {
             return Err(SeatError::WrongSegment);
         }

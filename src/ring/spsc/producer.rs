@@ -158,10 +158,8 @@ impl Producer {
                 Err(_) => break,
             }
         }
-        if !self.me.is_current() {
-            // The iterator has forked: the records are the parent's to publish.
-            return Err(TryPushError::Forked);
-        }
+        // The iterator may have forked: then the records are the parent's to publish.
+        self.me.check()?;
         if count > 0 {
             self.publish(end);
         }
@@ -195,11 +193,10 @@ impl Producer {
     /// # Errors
     /// [`WaitPeerError`].
     pub fn wait_consumer(&self, timeout: Option<Duration>) -> Result<(), WaitPeerError> {
-        if !self.me.is_current() {
-            return Err(WaitPeerError::Forked);
-        }
+        self.me.check()?;
         let deadline = timeout.and_then(|timeout| time::now().checked_add(timeout));
-        until_taken(&self.ring, &self.me, Role::Consumer, deadline)
+        until_taken(&self.ring, &self.me, Role::Consumer, deadline)?;
+        Ok(self.me.intact()?)
     }
 
     /// A bell for this side, silent until it is armed.
@@ -236,9 +233,7 @@ impl Producer {
     /// Finds room for a record after `end`, and pads up to its start if it would not fit before the end of the ring.
     #[inline]
     pub(in crate::ring) fn room(&mut self, end: u64, len: usize) -> Result<Room, TryPushError> {
-        if !self.me.is_current() {
-            return Err(TryPushError::Forked);
-        }
+        self.me.check()?;
         let geometry = self.ring.geometry;
         if len as u64 > geometry.longest() {
             return Err(TryPushError::TooLarge { len, max: geometry.longest() as usize });
@@ -388,9 +383,7 @@ impl Reservation<'_> {
     /// # Errors
     /// [`TryPushError::Forked`], in a child that was forked since.
     pub fn commit(mut self) -> Result<(), TryPushError> {
-        if !self.producer.me.is_current() {
-            return Err(TryPushError::Forked);
-        }
+        self.producer.me.check()?;
         let end = self.seal();
         self.producer.publish(end);
         Ok(())

@@ -228,10 +228,8 @@ impl Consumer {
             }
         };
         self.scratch = payload;
-        if !self.me.is_current() {
-            // `take` has forked: the records are the parent's to commit.
-            return Err(TryPopError::Forked);
-        }
+        // `take` may have forked: then the records are the parent's to commit.
+        self.me.check()?;
         if end > self.head {
             self.commit(end);
         }
@@ -247,6 +245,7 @@ impl Consumer {
     /// [`TryPopError`].
     pub fn peek(&mut self) -> Result<Peek<'_>, TryPopError> {
         let found = self.next()?;
+        self.me.intact()?;
         Ok(Peek { consumer: self, found })
     }
 
@@ -299,9 +298,7 @@ impl Consumer {
     /// The record at `position`, or after what is to be skipped there.
     #[inline]
     fn find(&mut self, mut position: u64) -> Result<Step, TryPopError> {
-        if !self.me.is_current() {
-            return Err(TryPopError::Forked);
-        }
+        self.me.check()?;
         loop {
             if position - self.head == self.ring.shape.capacity {
                 // All of it was given away, and is not committed: nothing comes after this.
@@ -363,9 +360,10 @@ impl Consumer {
         checked
     }
 
-    /// Compares the checksum of a record, if it has one, with what its payload gives.
+    /// Whether what was read of a record was in the ring; compares its checksum, if it has one, with what its payload gives.
     #[inline]
     fn check(&self, found: &Found, payload: &[u8]) -> Result<(), Corrupt> {
+        self.me.intact()?;
         if !self.ring.shape.checksum {
             return Ok(());
         }

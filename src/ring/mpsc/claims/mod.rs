@@ -238,9 +238,7 @@ impl Ring {
     }
 
     fn belongs(&self, me: &Attachment) -> Result<(), SeatError> {
-        if !me.is_current() {
-            return Err(SeatError::Forked);
-        }
+        me.check()?;
         if me.table().same_place(&self.table) { Ok(()) } else { Err(SeatError::WrongSegment) }
     }
 

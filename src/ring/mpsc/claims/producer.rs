@@ -127,11 +127,10 @@ impl Producer {
     /// # Errors
     /// [`WaitPeerError`].
     pub fn wait_consumer(&self, timeout: Option<Duration>) -> Result<(), WaitPeerError> {
-        if !self.me.is_current() {
-            return Err(WaitPeerError::Forked);
-        }
+        self.me.check()?;
         let deadline = timeout.and_then(|timeout| time::now().checked_add(timeout));
-        super::wait::until_taken(&self.ring, &self.me, deadline)
+        super::wait::until_taken(&self.ring, &self.me, deadline)?;
+        Ok(self.me.intact()?)
     }
 
     /// A bell for this side, silent until it is armed.
@@ -183,9 +182,7 @@ impl Producer {
     /// Claims the blocks for a record.
     #[inline]
     fn claim(&mut self, len: usize) -> Result<Claimed, TryPushError> {
-        if !self.me.is_current() {
-            return Err(TryPushError::Forked);
-        }
+        self.me.check()?;
         let (ring, shape) = (&self.ring, &self.ring.shape);
         if len as u64 > shape.longest() {
             return Err(TryPushError::TooLarge { len, max: shape.longest() as usize });
@@ -353,9 +350,7 @@ impl Reservation<'_> {
     /// # Errors
     /// [`TryPushError::Forked`], in a child that was forked since.
     pub fn commit(mut self) -> Result<(), TryPushError> {
-        if !self.producer.me.is_current() {
-            return Err(TryPushError::Forked);
-        }
+        self.producer.me.check()?;
         let (ring, Claimed { start, blocks }) = (&self.producer.ring, self.claimed);
         let record = ring.record(start, blocks);
         let first = head(self.len as u32, self.kind);

@@ -104,7 +104,7 @@ fn until_there_is(ring: &Ring, me: &Attachment, position: u64, interrupt: Interr
         let ended = interrupt.ends(gate);
         finish_waiting(me);
         waited?;
-        if ended {
+        if ended || me.is_cut_off() {
             break;
         }
     }

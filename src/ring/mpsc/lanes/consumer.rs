@@ -186,10 +186,8 @@ impl Consumer {
             // What is wiped in the ring is not kept here either.
             consumer.scratch = payload;
         }
-        if !consumer.me.is_current() {
-            // `take` has forked: the records are the parent's to commit.
-            return Err(TryPopError::Forked);
-        }
+        // `take` may have forked: then the records are the parent's to commit.
+        consumer.me.check()?;
         consumer.lanes.iter_mut().for_each(Lane::commit);
         match stopped {
             Some(error) if count == 0 => Err(error),
@@ -203,6 +201,7 @@ impl Consumer {
     /// [`TryPopError`].
     pub fn peek(&mut self) -> Result<Peek<'_>, TryPopError> {
         let lane = self.first()?;
+        self.me.intact()?;
         let lane = &mut self.lanes[lane];
         let head = lane.head.expect("a record that was found");
         Ok(Peek { lane, head })
@@ -214,9 +213,7 @@ impl Consumer {
     /// # Errors
     /// [`TryPopError`], but never that it is empty.
     pub fn discard(&mut self) -> Result<u64, TryPopError> {
-        if !self.me.is_current() {
-            return Err(TryPopError::Forked);
-        }
+        self.me.check()?;
         let mut dropped = 0;
         for lane in &mut self.lanes {
             lane.reader.refresh()?;
@@ -224,6 +221,7 @@ impl Consumer {
             (lane.next, lane.head) = (lane.reader.tail, None);
             lane.commit();
         }
+        self.me.intact()?;
         Ok(dropped)
     }
 
@@ -242,11 +240,10 @@ impl Consumer {
     /// # Errors
     /// [`WaitPeerError`].
     pub fn wait_producer(&self, timeout: Option<Duration>) -> Result<(), WaitPeerError> {
-        if !self.me.is_current() {
-            return Err(WaitPeerError::Forked);
-        }
+        self.me.check()?;
         let deadline = timeout.and_then(|timeout| time::now().checked_add(timeout));
-        until_taken(&self.ring, &self.me, deadline)
+        until_taken(&self.ring, &self.me, deadline)?;
+        Ok(self.me.intact()?)
     }
 
     /// A bell for this side, silent until it is armed.
@@ -284,9 +281,7 @@ impl Consumer {
     /// The lane of the record that is delivered next.
     #[inline]
     fn first(&mut self) -> Result<usize, TryPopError> {
-        if !self.me.is_current() {
-            return Err(TryPopError::Forked);
-        }
+        self.me.check()?;
         let mut first = self.lowest();
         // Each round but the last finds a lower number, so there are no more than lanes, and two.
         loop {

@@ -86,10 +86,8 @@ impl Producer {
                 Err(_) => break,
             }
         }
-        if !self.inner.me.is_current() {
-            // The iterator has forked: the records are the parent's to publish.
-            return Err(TryPushError::Forked);
-        }
+        // The iterator may have forked: then the records are the parent's to publish.
+        self.inner.me.check()?;
         if count > 0 {
             publish(&mut self.inner, end);
         }
@@ -246,9 +244,7 @@ impl Reservation<'_> {
     /// # Errors
     /// [`TryPushError::Forked`], in a child that was forked since.
     pub fn commit(mut self) -> Result<(), TryPushError> {
-        if !self.inner.producer().me.is_current() {
-            return Err(TryPushError::Forked);
-        }
+        self.inner.producer().me.check()?;
         self.inner.payload()[0].store(arrival(self.control));
         let end = self.inner.seal();
         publish(self.inner.producer(), end);

@@ -52,7 +52,7 @@ pub(super) fn until_some(
             // is no older than the last store before it; and the caller reads the indices again, with Acquire.
             break if all_empty() { Err(stop) } else { Ok(()) };
         }
-        if ended {
+        if ended || me.is_cut_off() {
             break Ok(());
         }
     };
@@ -85,7 +85,7 @@ fn sleep_until_taken(
         if wait_any(&words, 0, deadline) == Woken::TimedOut {
             return Err(Stop::TimedOut);
         }
-        if interrupt.is_some_and(|interrupt| interrupt.ends(gate_word(ring))) {
+        if interrupt.is_some_and(|interrupt| interrupt.ends(gate_word(ring))) || me.is_cut_off() {
             return Ok(());
         }
     }

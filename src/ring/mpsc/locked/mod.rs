@@ -208,9 +208,7 @@ impl Ring {
     /// # Errors
     /// [`SeatError`], but never that it is busy.
     pub fn producer(&self, me: &Attachment) -> Result<Opened<Producer>, SeatError> {
-        if !me.is_current() {
-            return Err(SeatError::Forked);
-        }
+        me.check()?;
         if !me.table().same_place(&self.inner.table) {
             return Err(SeatError::WrongSegment);
         }

@@ -36,7 +36,7 @@ impl From<NoTurn> for NotYet {
     fn from(error: NoTurn) -> Self {
         match error {
             NoTurn::Busy => Self::Busy,
-            NoTurn::Forked => Self::Refused(TryPushError::Forked),
+            NoTurn::Unusable(unusable) => Self::Refused(unusable.into()),
             NoTurn::Corrupt(corrupt) => Self::Refused(corrupt.into()),
         }
     }
@@ -130,10 +130,8 @@ impl Producer {
                 Err(_) => break,
             }
         }
-        if count > 0 && !self.me.is_current() {
-            return Err(TryPushError::Forked);
-        }
         if count > 0 {
+            self.me.check()?;
             let end = batch.end;
             publish(batch.inner, turn, end);
         }
@@ -289,9 +287,7 @@ impl Reservation<'_> {
     /// [`TryPushError::Forked`], in a child that was forked since.
     pub fn commit(self) -> Result<(), TryPushError> {
         let Self { mut inner, turn } = self;
-        if !inner.producer().me.is_current() {
-            return Err(TryPushError::Forked);
-        }
+        inner.producer().me.check()?;
         let end = inner.seal();
         publish(inner.producer(), turn, end);
         Ok(())

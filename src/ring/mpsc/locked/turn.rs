@@ -4,7 +4,7 @@
 //! since what the dead one had not published is not there.
 
 use super::Corrupt;
-use crate::owner::{Attachment, Right, SeatState, Table, TimedOut, finish_waiting, wait_for_holder};
+use crate::owner::{Attachment, Right, SeatState, Table, TimedOut, Unusable, finish_waiting, wait_for_holder};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::futex::{ALL, Word, wake};
@@ -31,7 +31,7 @@ pub(super) enum Patience {
 pub(super) enum NoTurn {
     /// Somebody who lives has it, and that is not waited for, or not any more.
     Busy,
-    Forked,
+    Unusable(Unusable),
     Corrupt(Corrupt),
 }
 
@@ -53,9 +53,7 @@ impl Lock {
     /// Takes the lock, unless somebody alive has it for longer than there is patience.
     #[inline]
     pub(super) fn take<'l>(&'l self, me: &'l Attachment, patience: Patience) -> Result<Turn<'l>, NoTurn> {
-        if !me.is_current() {
-            return Err(NoTurn::Forked);
-        }
+        me.check().map_err(NoTurn::Unusable)?;
         // Acquire and Release: see the table of the module. On failure Acquire, since `seen` may be judged by `dead`.
         let from_the_dead = match self.right.compare_exchange(0, Right::held_by(me.id()).0, AcqRel, Acquire) {
             Ok(_) => false,

@@ -55,7 +55,7 @@ pub(super) fn watch(ring: &Ring, me: &Attachment, seen: u64, interrupt: Interrup
         until_some(ring, me, seen, None, Some(interrupt));
         let ended = interrupt.ends(gate);
         finish_waiting(me);
-        if ended {
+        if ended || me.is_cut_off() {
             break;
         }
     }
