@@ -31,6 +31,7 @@ mod futex;
 mod lanes;
 #[cfg(not(model))]
 mod locked;
+#[cfg(not(model))]
 mod lodgers;
 #[cfg(not(model))]
 mod mpmc;

@@ -20,6 +20,7 @@ use super::plant::PLANT;
 use super::stacks::Stacks;
 use super::step::PAGE;
 use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::robust::head;
 use core::arch::naked_asm;
 use std::ffi::c_void;
 use std::io;
@@ -46,10 +47,12 @@ const RANGES: usize = 2;
 const HEAP: usize = 3;
 /// Where the C library keeps the thread's number.
 const TID: usize = 4;
-/// The head of its robust list, and the length of that.
+/// The head of its robust list.
 const ROBUST: usize = 5;
 /// The first page.
-const FIRST: usize = 7;
+const FIRST: usize = 6;
+/// Bytes of a head: three words.
+const HEAD: usize = 24;
 /// The most pages that are put back, and the most ranges.
 const MOST_PAGES: usize = 1024;
 const MOST_RANGES: usize = 64;
@@ -121,16 +124,13 @@ impl Lodging {
 
     /// In the nursery, when that one has ended: copies the pages. `Err` if this kernel does not tell what a lodger needs.
     pub(super) fn settle(&self) -> io::Result<()> {
-        let (mut tid, mut head, mut length): (*mut c_void, *mut c_void, usize) = (ptr::null_mut(), ptr::null_mut(), 0);
+        let mut tid: *mut c_void = ptr::null_mut();
         // SAFETY: the kernel writes one pointer.
         if unsafe { libc::prctl(libc::PR_GET_TID_ADDRESS, &raw mut tid) } != 0 || tid.is_null() {
             return Err(io::Error::other("the kernel does not say where the thread's number is kept"));
         }
-        // SAFETY: the kernel writes a pointer and a length, of the calling thread.
-        if unsafe { libc::syscall(libc::SYS_get_robust_list, 0, &raw mut head, &raw mut length) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        [tid as u64, head as u64, length as u64].into_iter().zip(TID..).for_each(|(value, word)| self.set(word, value));
+        self.set(TID, tid as u64);
+        self.set(ROBUST, head() as u64);
         for (index, page) in self.pages().enumerate() {
             // SAFETY: a page of this process's data, as its child had it too; the copy has room for it, and is nobody else's.
             unsafe { ptr::copy_nonoverlapping(page, self.copy(index), PAGE) };
@@ -160,22 +160,17 @@ impl Lodging {
     /// In the nursery: has a lodger do `body`, and puts all back that it has changed, when it has died. Its number, and how it ended as
     /// `waitpid` tells.
     pub(super) fn lodge(&self, stacks: &Stacks, body: &mut dyn FnMut()) -> io::Result<(libc::pid_t, i32)> {
-        struct Slot<'b> {
-            body: &'b mut dyn FnMut(),
-            robust: [u64; 2],
-        }
+        struct Slot<'b>(&'b mut dyn FnMut());
         extern "C" fn enter(slot: *mut c_void) {
             // SAFETY: `lodge` passes a slot that lives until the lodger has ended, and that nobody else has meanwhile.
             let slot = unsafe { &mut *slot.cast::<Slot<'_>>() };
-            // SAFETY: as fork does: where the C library's list is. It is empty.
-            unsafe { libc::syscall(libc::SYS_set_robust_list, slot.robust[0], slot.robust[1]) };
-            (slot.body)();
+            (slot.0)();
         }
-        let mut slot = Slot { body, robust: [0, 1].map(|word| self.get(ROBUST + word)) };
+        let mut slot = Slot(body);
         let (mut status, stack) = (0, stacks.end(2 * (PAGE + Stacks::OWN)));
-        let tid = self.get(TID) as *mut i32;
-        // SAFETY: the stack is the mapping's second, which nobody else uses; `tid` is the C library's word; the slot is what `enter` expects.
-        let pid = unsafe { lodger(stack, tid, &mut status, enter, (&raw mut slot).cast()) };
+        let thread = [self.get(TID), self.get(ROBUST)];
+        // SAFETY: the stack is the mapping's second, which nobody else uses; `thread` has the C library's words; the slot is what `enter` expects.
+        let pid = unsafe { lodger(stack, &thread, &mut status, enter, (&raw mut slot).cast()) };
         for (index, page) in self.pages().enumerate() {
             // SAFETY: as in `settle`; the lodger, who alone could be using it, has ended, and nothing of it is referred to by this
             // process but through what is put back: it is as it was when `settle` had copied it.
@@ -189,7 +184,7 @@ impl Lodging {
         }
         if self.get(HEAP) != 0 {
             // SAFETY: where the heap ended before, and its allocator believes again that it does.
-            unsafe { libc::syscall(libc::SYS_brk, self.get(HEAP)) };
+            unsafe { libc::brk(self.get(HEAP) as *mut c_void) };
         }
         if pid < 0 { Err(io::Error::from_raw_os_error(-pid)) } else { Ok((pid, status)) }
     }
@@ -250,8 +245,8 @@ impl Lodging {
     }
 }
 
-/// Makes a process that shares this one's memory and calls `function(argument)` on the stack that ends at `top`; writes its number to
-/// `tid`; waits until it has ended, and takes the breakpoints away that it had in place (see [`PLANT`]). Its number, or an error's, negative.
+/// Makes a process that shares this one's memory and calls `function(argument)` on the stack that ends at `top`; writes its number to the first
+/// of `thread`, and registers the second, a head of a robust list, for it, as `fork` does; waits until it has ended, and takes the breakpoints away that it had in place (see [`PLANT`]). Its number, or an error's, negative.
 /// In assembly: as long as a breakpoint is in place nothing is executed that it could be in.
 ///
 /// # Safety
@@ -259,7 +254,7 @@ impl Lodging {
 #[unsafe(naked)]
 unsafe extern "C" fn lodger(
     top: *mut u8,
-    tid: *mut i32,
+    thread: *const [u64; 2],
     status: *mut i32,
     function: extern "C" fn(*mut c_void),
     argument: *mut c_void,
@@ -269,11 +264,13 @@ unsafe extern "C" fn lodger(
         "push r12",
         "push r13",
         "push r14",
+        "push r15",
+        "mov r15, [rsi + 8]",
         "mov r12, rdx",
         "mov r13, rcx",
         "mov r14, r8",
         // clone(flags, stack, parent_tid, child_tid, tls)
-        "mov r10, rsi",
+        "mov r10, [rsi]",
         "mov rsi, rdi",
         "mov edi, {flags}",
         "xor edx, edx",
@@ -308,6 +305,7 @@ unsafe extern "C" fn lodger(
         "3:",
         "mov eax, ebx",
         "4:",
+        "pop r15",
         "pop r14",
         "pop r13",
         "pop r12",
@@ -316,10 +314,16 @@ unsafe extern "C" fn lodger(
         // The lodger.
         "5:",
         "xor ebp, ebp",
+        "mov rdi, r15",
+        "mov esi, {head}",
+        "mov eax, {set_robust_list}",
+        "syscall",
         "mov rdi, r14",
         "call r13",
         "ud2",
         flags = const libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_CHILD_SETTID | libc::SIGCHLD,
+        head = const HEAD,
+        set_robust_list = const libc::SYS_set_robust_list,
         clone = const libc::SYS_clone,
         wait4 = const libc::SYS_wait4,
         interrupted = const -libc::EINTR,
