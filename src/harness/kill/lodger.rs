@@ -169,7 +169,8 @@ impl Lodging {
         let mut slot = Slot(body);
         let (mut status, stack) = (0, stacks.end(2 * (PAGE + Stacks::OWN)));
         let thread = [self.get(TID), self.get(ROBUST)];
-        // SAFETY: the stack is the mapping's second, which nobody else uses; `thread` has the C library's words; the slot is what `enter` expects.
+        // SAFETY: the stack is the mapping's second, which nobody else uses; `thread` has the C library's words; the slot is what `enter`
+        // expects.
         let pid = unsafe { lodger(stack, &thread, &mut status, enter, (&raw mut slot).cast()) };
         for (index, page) in self.pages().enumerate() {
             // SAFETY: as in `settle`; the lodger, who alone could be using it, has ended, and nothing of it is referred to by this
@@ -216,14 +217,15 @@ impl Lodging {
         Ok(())
     }
 
-    /// Of all private data of this process, but for its stack and that of signal handlers: FNV-1a, by words.
+    /// Of all private data of this process, but for its own stacks, that of signal handlers, and what lies deep in that of victims: FNV-1a,
+    /// by words.
     fn sum(&self, stacks: &Stacks) -> u64 {
         let mut handlers = libc::stack_t { ss_sp: ptr::null_mut(), ss_flags: 0, ss_size: 0 };
         // SAFETY: the old stack is asked for alone.
         unsafe { libc::sigaltstack(ptr::null(), &mut handlers) };
         let handlers = handlers.ss_sp as u64..handlers.ss_sp as u64 + handlers.ss_size as u64;
         let own = stacks.own();
-        // Of the victims' stack, what may have been used.
+        // Of the victims' stack 64 KiB are looked at: all of it is 8 MiB, of zeroes. What the first victim used is put back, however deep.
         let deep =
             stacks.end(Stacks::BYTES) as u64 - Stacks::VICTIM as u64..stacks.end(Stacks::BYTES) as u64 - (1 << 16);
         let mut sum = 0xcbf2_9ce4_8422_2325_u64;
@@ -245,8 +247,10 @@ impl Lodging {
     }
 }
 
-/// Makes a process that shares this one's memory and calls `function(argument)` on the stack that ends at `top`; writes its number to the first
-/// of `thread`, and registers the second, a head of a robust list, for it, as `fork` does; waits until it has ended, and takes the breakpoints away that it had in place (see [`PLANT`]). Its number, or an error's, negative.
+/// Makes a process that shares this one's memory and calls `function(argument)` on the stack that ends at `top`. As `fork` does, writes its
+/// number to where the first of `thread` says, and registers the second, a head of a robust list, for it. Waits until it has ended, and takes
+/// the breakpoints away that it had in place (see [`PLANT`]). Its number, or an error's, negative.
+///
 /// In assembly: as long as a breakpoint is in place nothing is executed that it could be in.
 ///
 /// # Safety
