@@ -4,7 +4,7 @@
 # The fuzzers, that of schedules too, and nothing else; then a table of what each did, which is also in
 # target/ownerdead/fuzz-targets.tsv. Needs a nightly toolchain and cargo-fuzz; exit code 3 without them.
 #
-#   ci/fuzz.sh [SECONDS]
+#   ci/fuzz.sh [SECONDS [TARGET...]]    all targets, or these
 #   ci/fuzz.sh --replay     plays all seeds and regressions in a build with --cfg fuzzing, those of `hostile` too; needs no nightly toolchain
 #   ci/fuzz.sh --coverage   which lines of the structures each target's inputs run: its seeds, and what was found on this machine;
 #                           also in target/ownerdead/fuzz-coverage.tsv. Needs no nightly toolchain but llvm-tools, or exit code 3
@@ -33,7 +33,7 @@ fuzz() {
     # It makes a folder for each target, also where nothing was found. What was found stays.
     trap 'find fuzz/artifacts fuzz/schedule/artifacts -depth -type d -empty -delete 2>/dev/null || true' EXIT
     rm -f "$table"
-    heard cargo ownerdead check --layer fuzz --fuzz-seconds "$1" || code=$?
+    heard cargo ownerdead check --layer fuzz --fuzz-seconds "$1" "${@:2}" || code=$?
     if [[ -e $table ]]; then
         awk -F '\t' '{ printf "%-18s", $1; for (i = 2; i <= NF; i++) printf " %12s", $i; print "" }' "$table"
         echo "fuzz: the table for machines: ${table#"$PWD/"}"
@@ -127,7 +127,9 @@ case ${1:-} in
 '' | [1-9]*)
     cargo +nightly --version >/dev/null 2>&1 && cargo fuzz --version >/dev/null 2>&1 ||
         not_run 'it needs `rustup toolchain install nightly --profile minimal` and `cargo install cargo-fuzz --locked`'
-    fuzz "${1:-60}"
+    seconds=${1:-60}
+    shift $(($# > 0))
+    fuzz "$seconds" "${@/#/--fuzz-target=}"
     ;;
 *) echo "fuzz: $1 is no number of seconds; see --help" >&2; exit 64 ;;
 esac

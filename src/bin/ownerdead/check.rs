@@ -31,7 +31,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 
 /// All that `--quick` may take after building.
 const QUICK: Duration = Duration::from_secs(600);
-/// A layer that needs longer than this is stuck.
+/// A layer that needs longer than this is stuck; fuzzing has its own time besides.
 const FULL_LAYER: Duration = Duration::from_secs(3 * 3600);
 /// Lines of a failed layer's log that are shown.
 const TAIL: usize = 60;
@@ -60,10 +60,14 @@ pub struct Options {
     /// Seconds for each fuzz target [default: 300, with --quick 6]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     fuzz_seconds: Option<u64>,
+    /// Of the fuzz targets run only this one (may be repeated)
+    #[arg(long = "fuzz-target", value_name = "NAME")]
+    fuzz_targets: Vec<String>,
     /// Seed for chaos, properties and fuzzing [default: a new one each time]
     #[arg(long)]
     seed: Option<u64>,
-    /// Stop a layer that runs longer; its verdict is then incomplete [default: 3 hours, with --quick 10 minutes for all]
+    /// Stop a layer that runs longer; its verdict is then incomplete [default: 3 hours, for fuzzing more than it is given, with
+    /// --quick 10 minutes for all]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 }
@@ -75,6 +79,7 @@ impl Options {
             quick: self.quick,
             chaos_seconds: self.chaos_seconds.unwrap_or(default(3, 60)),
             fuzz_seconds: self.fuzz_seconds.unwrap_or(default(6, 300)),
+            fuzz_targets: self.fuzz_targets.clone(),
             seed: self.seed,
         }
     }
@@ -157,6 +162,10 @@ impl Check {
                     let limit = match (options.limit, quick) {
                         (Some(seconds), _) => Duration::from_secs(seconds),
                         (None, Some(end)) => end.saturating_duration_since(Instant::now()).saturating_sub(later),
+                        (None, None) if *layer == Layer::Fuzz => {
+                            let targets = u32::try_from(plan.run.len()).unwrap_or(u32::MAX);
+                            FULL_LAYER + Duration::from_secs(self.settings.fuzz_seconds).saturating_mul(targets)
+                        }
                         (None, None) => FULL_LAYER,
                     };
                     self.run(*layer, plan, limit)?

@@ -87,6 +87,8 @@ pub struct Settings {
     pub quick: bool,
     pub chaos_seconds: u64,
     pub fuzz_seconds: u64,
+    /// Names of the fuzz targets that are run; empty: all.
+    pub fuzz_targets: Vec<String>,
     pub seed: Option<u64>,
 }
 
@@ -241,6 +243,7 @@ fn fuzz(checkout: &Checkout, settings: &Settings) -> Result<Plan, String> {
     if checkout.fuzz.iter().all(|package| package.targets.is_empty()) {
         return Err("this checkout has no fuzz/Cargo.toml with targets".to_owned());
     }
+    let asked = asked_for(checkout, settings)?;
     let mut missing = Vec::new();
     if !answers(&["+nightly", "--version"]) {
         missing.push("a nightly toolchain: `rustup toolchain install nightly --profile minimal`");
@@ -252,11 +255,22 @@ fn fuzz(checkout: &Checkout, settings: &Settings) -> Result<Plan, String> {
         return Err(format!("install {}", missing.join("; and ")));
     }
     let mut plan = Plan { build: Vec::new(), run: Vec::new() };
-    for package in &checkout.fuzz {
+    for (package, targets) in asked {
         plan.build.push(cargo_fuzz(checkout, package, "build"));
-        plan.run.extend(package.targets.iter().map(|name| fuzz_target(checkout, settings, package, name)));
+        plan.run.extend(targets.into_iter().map(|name| fuzz_target(checkout, settings, package, name)));
     }
     Ok(plan)
+}
+
+/// The packages of which a target is to be run, and those targets; the error says which name is none.
+fn asked_for<'c>(checkout: &'c Checkout, settings: &Settings) -> Result<Vec<(&'c FuzzPackage, Vec<&'c str>)>, String> {
+    let names: Vec<&str> = checkout.fuzz.iter().flat_map(|package| &package.targets).map(String::as_str).collect();
+    if let Some(strange) = settings.fuzz_targets.iter().find(|asked| !names.contains(&asked.as_str())) {
+        return Err(format!("no fuzz target has the name {strange}: there are {}", names.join(", ")));
+    }
+    let asked = |name: &&str| settings.fuzz_targets.is_empty() || settings.fuzz_targets.iter().any(|one| one == name);
+    let of = |package: &'c FuzzPackage| (package, package.targets.iter().map(String::as_str).filter(asked).collect());
+    Ok(checkout.fuzz.iter().map(of).filter(|(_, targets): &(_, Vec<&str>)| !targets.is_empty()).collect())
 }
 
 /// `cargo fuzz COMMAND` for the targets of a package.
@@ -322,7 +336,8 @@ mod tests {
         }
     }
 
-    const QUICK: Settings = Settings { quick: true, chaos_seconds: 6, fuzz_seconds: 20, seed: Some(7) };
+    const QUICK: Settings =
+        Settings { quick: true, chaos_seconds: 6, fuzz_seconds: 20, fuzz_targets: Vec::new(), seed: Some(7) };
 
     #[test]
     fn unit_runs_the_targets_that_exist() {
@@ -357,6 +372,25 @@ mod tests {
         assert!(shuttle.contains("--cfg shuttle") && !plain.contains("--cfg"), "{shuttle}; {plain}");
         assert!(shuttle.contains("--fuzz-dir fuzz/schedule --target-dir target/fuzz-shuttle "), "{shuttle}");
         assert!(plain.contains("--fuzz-dir fuzz --target-dir target/fuzz "), "{plain}");
+    }
+
+    #[test]
+    fn of_the_fuzz_targets_those_are_run_that_were_asked_for() {
+        let package = |dir, targets: &[&str]| FuzzPackage {
+            dir,
+            shuttle: false,
+            targets: targets.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let checkout = Checkout { fuzz: vec![package("fuzz", &["a", "b"]), package("other", &["c"])], ..checkout(&[]) };
+        let run = |asked: &[&str]| {
+            let settings = Settings { fuzz_targets: asked.iter().map(|&name| name.to_owned()).collect(), ..QUICK };
+            let packages = asked_for(&checkout, &settings)?;
+            Ok::<_, String>(packages.into_iter().map(|(package, names)| (package.dir, names)).collect::<Vec<_>>())
+        };
+        assert_eq!(run(&[]).unwrap(), [("fuzz", vec!["a", "b"]), ("other", vec!["c"])]);
+        assert_eq!(run(&["b"]).unwrap(), [("fuzz", vec!["b"])]);
+        let error = run(&["b", "d"]).unwrap_err();
+        assert_eq!(error, "no fuzz target has the name d: there are a, b, c");
     }
 
     #[test]
