@@ -84,6 +84,16 @@ fn main() -> std::io::Result<()> {
                 let all: Vec<u8> = [structure, 10, 11].into_iter().chain(each).collect();
                 write(target, &format!("opened_{structure}_{kind}"), &all)?;
             }
+            // Of rings with claims, in one lap after another: all of them say that this thread writes there, which it does not.
+            let claims = target == "rings_parser" && matches!(structure, 2 | 3 | 6 | 7);
+            for records in (0..20).step_by(4).filter(|_| claims) {
+                let before = [&[structure, 10, 11][..], &[15, 8, 19].repeat(records)].concat();
+                write(
+                    target,
+                    &format!("claimed_{structure}_{records}"),
+                    &[&before[..], &[4, 3, 13, 0x21, 19, 21]].concat(),
+                )?;
+            }
             // A side's handles; on memory that is whole, a change; an operation of each side.
             let changes = |way, count, kind, number| {
                 let change = move |which| [6, way, which, kind, number, 19, 15, 20];

@@ -19,6 +19,11 @@ impl Parsed for Ring {
     fn words(&self) -> Vec<Words> {
         [&lines(0, 6)[..], &[row(4096, CAPACITY / 64), row(8192, 16)]].concat()
     }
+
+    fn claims(&self) -> Option<Words> {
+        let status = self.status();
+        Some(row(4096, (status.capacity / status.block) as usize))
+    }
 }
 
 impl Sides for Producer {

@@ -11,13 +11,15 @@ use crate::input::Input;
 use crate::memory::Words;
 use crate::parser::{Play, Structure, Turn, fixture, options, said};
 use crate::sequences::death::dies;
-use ownerdead::owner::{Attachment, DetachError};
+use ownerdead::owner::{Attachment, Claim, ClaimState, DetachError, Holder};
 use ownerdead::ring::{
     Bell, BellError, BellUseError, Commit, Consume, Opened, PopTimeoutError, Produce, PushTimeoutError, Rang,
     RingError, Topology, TryPopError, TryPushError,
 };
 use ownerdead::segment::{Kind, Segment};
 use ownerdead::sync::Waiting;
+use ownerdead::sync::atomic::AtomicU64;
+use ownerdead::sync::atomic::Ordering::Relaxed;
 use std::fmt::{Debug, Display};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -123,6 +125,10 @@ trait Parsed: Topology<Producer: Sides, Consumer: Sides> + Sized {
     fn words(&self) -> Vec<Words>;
     /// What it says of itself.
     fn status(&self) -> impl Debug;
+    /// The words by which records are claimed, if it has such: one for each place that one can begin at.
+    fn claims(&self) -> Option<Words> {
+        None
+    }
     /// Whether a push without a time-out may wait, for somebody who will not come.
     fn may_wait(&self, _under_fire: bool) -> bool {
         false
@@ -257,7 +263,13 @@ impl<R: Parsed> Structure for Ring<R> {
             }
             9..=11 => {
                 if let Some(consumer) = consumer {
-                    pop(consumer, operation, longest, soon(turn));
+                    let nothing = pop(consumer, operation, longest, soon(turn));
+                    let itself =
+                        || self.0.claims().is_some_and(|claims| all_claimed(self.0.segment(), claims, me.id()));
+                    assert!(
+                        turn.under_fire || !nothing || !itself(),
+                        "a consumer waits for a record of its own thread's"
+                    );
                 }
             }
             12.. if turn.flags & 2 == 0 => {
@@ -401,13 +413,30 @@ fn pushed<T>(result: Result<T, TryPushError>, len: usize, longest: usize) {
     }
 }
 
-fn pop<C: Consume>(consumer: &mut C, operation: u8, longest: usize, timeout: Duration) {
+/// Whether it found nothing.
+fn pop<C: Consume>(consumer: &mut C, operation: u8, longest: usize, timeout: Duration) -> bool {
     let mut bytes = Vec::new();
-    match operation {
-        9 | 10 => popped(consumer.try_pop(&mut bytes)),
-        _ => told(consumer.pop_timeout(&mut bytes, timeout)),
-    }
+    let nothing = match operation {
+        9 | 10 => {
+            let result = consumer.try_pop(&mut bytes);
+            popped(result.clone());
+            matches!(result, Err(TryPopError::Empty))
+        }
+        _ => {
+            let result = consumer.pop_timeout(&mut bytes, timeout);
+            told(result.clone());
+            matches!(result, Err(PopTimeoutError::TimedOut))
+        }
+    };
     within(&bytes, longest);
+    nothing
+}
+
+/// Whether each of these words says that this thread, which is at no record, writes one: wherever a consumer looks, something is wrong.
+fn all_claimed(segment: &Segment, claims: Words, by: Holder) -> bool {
+    let body = segment.body_slice::<AtomicU64>(0, segment.body_len() / 8).expect("the body");
+    let words = (0..claims.count).map(|index| Claim(body[(claims.at + index * claims.stride) / 8].load(Relaxed)));
+    words.into_iter().all(|word| word.state() == ClaimState::Writing && word.holder() == Some(by))
 }
 
 fn popped<T>(result: Result<T, TryPopError>) {

@@ -19,6 +19,10 @@ impl Parsed for Ring {
     fn words(&self) -> Vec<Words> {
         [&lines(0, 5)[..], &[row(4096, 4 * 8)]].concat()
     }
+
+    fn claims(&self) -> Option<Words> {
+        Some(Words { at: 4096, count: 4, stride: 64 })
+    }
 }
 
 impl Sides for Producer {
