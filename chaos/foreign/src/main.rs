@@ -5,6 +5,7 @@ mod locks;
 mod ours;
 mod ring;
 mod run;
+mod sqlite;
 mod table;
 mod textbook;
 

@@ -5,6 +5,7 @@ use crate::glibc::Pthread;
 use crate::locks::{Lock, Locked};
 use crate::ours::Ours;
 use crate::ring::{Create, Ring};
+use crate::sqlite::{Database, Journal, MOST_WORKERS};
 use crate::textbook::{PLANTS, Real};
 use ownerdead::harness::kill::{Campaign, CampaignReport, Subject, Survivors, Sweep, SweepReport};
 use std::error::Error;
@@ -21,6 +22,8 @@ pub fn names() -> Vec<(String, String)> {
         ("textbook", "the textbook robust mutex, the fixture of the models"),
         ("ipc_ring", "the crate ipc_ring 0.2: records from a writer to readers that die"),
         ("ipc_ring-new", "the same: RingWriter::create, and RingReader::open of what a dead one left (campaign alone)"),
+        ("sqlite", "SQLite in WAL mode: several processes write (campaign alone)"),
+        ("sqlite-off", "the same without a journal, which it says is not safe (campaign alone)"),
     ]
     .map(|(name, what)| (name.to_owned(), what.to_owned()))
     .into();
@@ -38,6 +41,7 @@ trait Visit {
     fn lock<L: Lock>(self, lock: L) -> Result<Self::Output>;
     fn ring(self, ring: Ring) -> Result<Self::Output>;
     fn create(self, create: Create) -> Result<Self::Output>;
+    fn database(self, database: Database) -> Result<Self::Output>;
 }
 
 fn visit<V: Visit>(name: &str, visitor: V) -> Result<V::Output> {
@@ -46,6 +50,8 @@ fn visit<V: Visit>(name: &str, visitor: V) -> Result<V::Output> {
         "ours" => visitor.lock(Ours::new()?),
         "ipc_ring" => visitor.ring(Ring::new()?),
         "ipc_ring-new" => visitor.create(Create::new()?),
+        "sqlite" => visitor.database(Database::new(Journal::Wal)?),
+        "sqlite-off" => visitor.database(Database::new(Journal::Off)?),
         _ if names().iter().any(|(known, _)| known == name) => {
             let number = name.strip_prefix("textbook-").map_or(Ok(0), str::parse)?;
             visitor.lock(Real::new(number)?)
@@ -75,6 +81,9 @@ impl Visit for Sweeps<'_> {
     }
     fn create(self, _: Create) -> Result<SweepReport> {
         Err("not run: what it changes is a file's length, which a sweep does not record; use `campaign`".into())
+    }
+    fn database(self, _: Database) -> Result<SweepReport> {
+        Err("not run: what it changes lies in files, which a sweep does not record; use `campaign`".into())
     }
 }
 
@@ -113,6 +122,19 @@ impl Visit for Campaigns<'_> {
     }
     fn create(self, create: Create) -> Result<CampaignReport> {
         Ok(self.over(&create, [1, 1], Survivors::GoOn).run()?)
+    }
+    fn database(self, database: Database) -> Result<CampaignReport> {
+        let size = [self.1.processes.unwrap_or(3), self.1.threads.unwrap_or(1)];
+        let workers = size[0].saturating_mul(size[1]);
+        if workers > MOST_WORKERS {
+            return Err(format!("found {workers} workers, expected at most {MOST_WORKERS} in a database").into());
+        }
+        // More than a call waits for a lock: then it is SQLite that says so.
+        Ok(self
+            .over(&database, size, Survivors::GoOn)
+            .bound(Duration::from_secs(30))
+            .asleep(Duration::from_secs(30))
+            .run()?)
     }
 }
 
