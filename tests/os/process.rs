@@ -11,7 +11,10 @@ pub struct Child {
     waited: bool,
 }
 
-/// Runs `body` in a forked child, which then exits: with 0, or with 1 if it panicked.
+/// Seconds after which a child is ended that should have ended long before. A test that fails, and no test that stands still.
+const HANGS: u32 = 120;
+
+/// Runs `body` in a forked child, which then exits: with 0, or with 1 if it panicked; or by SIGALRM, if it hangs.
 ///
 /// The test process has other threads, so `body` keeps to what works after such a fork: glibc's allocator does.
 pub fn spawn(body: impl FnOnce()) -> Child {
@@ -22,6 +25,7 @@ pub fn spawn(body: impl FnOnce()) -> Child {
         ForkResult::Child => {
             // SAFETY: prctl with PR_SET_PDEATHSIG takes a signal number.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            nix::unistd::alarm::set(HANGS);
             let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err();
             // SAFETY: ends the child at once, without the parent's destructors.
             unsafe { libc::_exit(i32::from(panicked)) }
@@ -45,6 +49,8 @@ impl Child {
     pub fn end(&mut self) -> WaitStatus {
         let status = waitpid(self.pid, None).expect("wait");
         self.waited = true;
+        let hung = matches!(status, WaitStatus::Signaled(_, Signal::SIGALRM, _));
+        assert!(!hung, "a child did not end within {HANGS} s");
         status
     }
 }
