@@ -6,6 +6,7 @@
 #
 #   ci/bugs.sh                        all of them
 #   ci/bugs.sh 8 60                   those numbers
+#   ci/bugs.sh --layer chaos 8 60     of their checks those of this layer (may be repeated): as --list says
 #   ci/bugs.sh --sample N [--seed S]  N of them, by chance
 #   ci/bugs.sh --build                whether each applies and builds, and no more: a minute
 #   ci/bugs.sh --list
@@ -17,15 +18,16 @@ log=$target/log
 # A check that says nothing for so long has not caught anything. The slowest control takes a tenth of it.
 limit=300
 sample=0 seed=$RANDOM list= build=
-numbers=()
+numbers=() layers=()
 while (($#)); do
     case $1 in
     --sample) sample=${2:?--sample takes a number} && shift ;;
     --seed) seed=${2:?--seed takes a number} && shift ;;
+    --layer) layers+=("${2:?--layer takes a name}") && shift ;;
     --list) list=1 ;;
     --build) build=1 ;;
     [0-9]*) numbers+=("$((10#$1))") ;;
-    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit ;;
+    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit ;;
     *) echo "bugs: $1 is no option and no number; see --help" >&2; exit 64 ;;
     esac
     shift
@@ -230,9 +232,11 @@ for patch in "${patches[@]}"; do
     ((${#checks[@]})) || { echo "bugs: FAILED: $patch names no check"; exit 1; }
     for named in "${checks[@]}"; do
         read -r layer test filter <<<"$named"
+        if ((${#layers[@]})) && [[ " ${layers[*]} " != *" $layer "* ]]; then continue; fi
         bug "$patch" "$layer" "$test" "$filter"
     done
 done
 if ((failed)); then echo "bugs: FAILED: $failed of $((failed + caught)) not caught"; exit 1; fi
+((caught + missing)) || { echo "bugs: FAILED: no check of ${layers[*]} in these patches" >&2; exit 64; }
 ((missing)) && also=", $missing checks not run" || also=
 echo "bugs: passed: all $caught caught$also (times with building)"
