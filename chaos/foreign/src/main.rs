@@ -1,5 +1,6 @@
 //! The kill engine, pointed at code that is not ours. Figures and findings: `docs/foreign.md`.
 
+mod files;
 mod glibc;
 mod locks;
 mod ours;

@@ -4,6 +4,7 @@
 //! and the last record may come again, whole; after that of a writer all it had published can be read, and the ring has to be made
 //! anew; what was published without a signal is found by looking again; `open` of what a dead `create` left is an error.
 
+use crate::files::folder;
 use ipc_ring::{IpcError, RingReader, RingWriter};
 use ownerdead::harness::kill::{Facts, Finding, Memory, Subject, Word};
 use ownerdead::harness::oracle::{Records, Violation};
@@ -22,12 +23,6 @@ const LONGEST: u64 = 40;
 const LAST: u64 = 12;
 /// What one that waits may take: its peer is dead, then, or was never there.
 const WAIT: Duration = Duration::from_millis(2);
-
-fn folder() -> io::Result<TempDir> {
-    let target = std::env::current_exe()?;
-    let parent = target.parent().ok_or(io::ErrorKind::NotFound)?;
-    tempfile::Builder::new().prefix("ipc_ring-").tempdir_in(parent)
-}
 
 /// The payload of record `number`.
 fn payload(number: u64) -> Vec<u8> {
@@ -64,7 +59,7 @@ const WRITERS: usize = 8;
 
 impl Ring {
     pub fn new() -> io::Result<Self> {
-        let folder = folder()?;
+        let folder = folder("ipc_ring")?;
         let path = folder.path().join("ring");
         let writer = RingWriter::create(&path, CAPACITY).map_err(io::Error::other)?;
         let memory = Memory::of(OpenOptions::new().read(true).write(true).open(&path)?)?;
@@ -191,7 +186,7 @@ pub struct Create {
 
 impl Create {
     pub fn new() -> io::Result<Self> {
-        let folder = folder()?;
+        let folder = folder("ipc_ring")?;
         Ok(Self { memory: Memory::zeroed(8)?, path: folder.path().join("ring"), _folder: folder })
     }
 }

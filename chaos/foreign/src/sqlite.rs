@@ -5,6 +5,7 @@
 //! each worker's rows in two tables are those that it has committed, and at most the one that it was at; they are the same in both; the
 //! database is whole; and nobody waits for the dead.
 
+use crate::files::folder;
 use ownerdead::harness::kill::{Facts, Finding, Kind, Memory, Subject, Word};
 use ownerdead::sync::atomic::AtomicU64;
 use ownerdead::sync::atomic::Ordering::SeqCst;
@@ -87,10 +88,8 @@ fn in_(what: &'static str) -> impl Fn(rusqlite::Error) -> Finding {
 
 impl Database {
     pub fn new(journal: Journal) -> io::Result<Self> {
-        let target = std::env::current_exe()?;
-        let parent = target.parent().ok_or(io::ErrorKind::NotFound)?;
-        let folder = tempfile::Builder::new().prefix("sqlite-").tempdir_in(parent)?;
-        let database = Self { journal, folder, round: Memory::zeroed(8)?, rounds: Memory::zeroed(8)? };
+        let database =
+            Self { journal, folder: folder("sqlite")?, round: Memory::zeroed(8)?, rounds: Memory::zeroed(8)? };
         database.make(&database.template()).map_err(io::Error::other)?;
         Ok(database)
     }
