@@ -105,7 +105,7 @@ fn the_fields_of_the_json_are_those_that_the_page_describes() {
         (&all["participants"]["slots"][0], "slot state tid thread incarnation waiters life"),
         (&all["ring"]["producer"], "state holder inherited generation heartbeat sleeps right"),
         (&all["ring"]["records"], "count payload_bytes padding checksums_wrong read_meanwhile complete"),
-        (&all["listed_records"][0], "position offset size padding kind length checksum"),
+        (&all["listed_records"][0], "position offset size padding payload_offset kind length checksum"),
         (&all["hex"], "offset bytes"),
         (
             &of_mutex["mutex"],

@@ -315,7 +315,8 @@ fn look(memory: &Memory) {
 /// What `inspect` says of these bytes: whatever they are, a problem names its field, what was found and what was expected; and a record lies in them.
 pub fn looked(bytes: &[u8], threads: impl FnMut(u32) -> Thread, mut records: impl FnMut(&RecordReport)) -> Report {
     let report = inspect(&bytes, threads, |record| {
-        assert!(record.offset + record.size <= bytes.len() as u64, "{record:?}");
+        let payload = record.payload_offset + u64::from(record.length);
+        assert!((record.offset + record.size).max(payload) <= bytes.len() as u64, "{record:?}");
         records(record);
     });
     for problem in &report.problems {

@@ -240,13 +240,13 @@ impl Walk<'_> {
         let (length, kind) = (first as u32, (first >> 32) as u32);
         let fits = u64::from(length) <= self.geometry.payload;
         let outside = self.geometry.outside() as u64 * GRANULE;
-        let offset = match outside {
+        let payload_offset = match outside {
             0 => slot + offset_of!(Slot, inside) as u64,
             _ => self.layout.body_offset() + self.geometry.payloads() as u64 + index * outside,
         };
         let mut right = true;
         if fits && self.geometry.checksum {
-            right = Checksum::of_image(look, position, first, offset, length)? == stored;
+            right = Checksum::of_image(look, position, first, payload_offset, length)? == stored;
         }
         // After the bytes: a word that is the same still was the same while they were read.
         if Claim(look.word(slot)?).without_waiters() != claim.without_waiters() {
@@ -273,15 +273,8 @@ impl Walk<'_> {
             true => ChecksumState::Ok,
             false => ChecksumState::Wrong,
         };
-        each(&RecordReport {
-            position,
-            offset,
-            size: size_of::<Slot>() as u64 + outside,
-            padding: false,
-            kind,
-            length,
-            checksum,
-        });
+        let size = size_of::<Slot>() as u64;
+        each(&RecordReport { position, offset: slot, size, padding: false, payload_offset, kind, length, checksum });
         Some(())
     }
 }

@@ -102,12 +102,14 @@ pub struct RecordsReport {
 pub struct RecordReport {
     /// Where it starts, in bytes since the ring's birth.
     pub position: u64,
-    /// Where that is in the segment, in bytes.
+    /// Where that is in the segment, in bytes. In an MPMC ring, where its slot is.
     pub offset: u64,
-    /// Bytes that it takes, all in.
+    /// Bytes that it takes from there.
     pub size: u64,
     /// It is padding, which has none of the following.
     pub padding: bool,
+    /// Where its payload begins in the segment, in bytes: within those, but for the long payloads of an MPMC ring, which lie behind all slots.
+    pub payload_offset: u64,
     /// Its kind.
     pub kind: u32,
     /// Bytes of its payload.
@@ -355,11 +357,14 @@ impl Walk<'_, '_> {
     /// The record at `position`; `None` if the bytes end.
     fn record(&mut self, position: u64) -> Option<Result<RecordReport, super::Corrupt>> {
         let first = self.granule(position)?;
+        let offset = self.place.records + self.geometry.offset(position);
+        let payload = offset + GRANULE + u64::from(self.place.stamps);
         let found = |size, kind, length, checksum, padding| RecordReport {
             position,
-            offset: self.place.records + self.geometry.offset(position),
+            offset,
             size,
             padding,
+            payload_offset: if padding { 0 } else { payload },
             kind,
             length,
             checksum,

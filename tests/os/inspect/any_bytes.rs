@@ -121,7 +121,8 @@ proptest! {
         let told_lens: Vec<_> = told.iter().map(|record| record.length as usize).collect();
         prop_assert_eq!(told_lens, left.iter().map(Vec::len).collect::<Vec<_>>());
         for (record, payload) in told.iter().zip(&left) {
-            let at = record.offset as usize + 8;
+            let at = record.payload_offset as usize;
+            prop_assert_eq!(at, record.offset as usize + 8);
             prop_assert_eq!(&image[at..at + payload.len()], payload.as_slice());
         }
     }

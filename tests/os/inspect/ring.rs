@@ -364,3 +364,43 @@ fn a_claim_that_is_half_of_all_laps_ahead_is_a_problem_and_no_record() {
         assert_eq!((fields(&report), records(&image.as_slice()).len()), (vec!["slot[1].claim"], 0), "{laps:#x}");
     }
 }
+
+/// A ring that is filled up, one that tells of its records: each of its records, and its payload, lie where they are told to, within the segment.
+fn payloads_are_where_they_are_told_to_be<R: Topology>(what: &str, ring: &R, segment: &Segment) {
+    let me = ring.attach().unwrap();
+    let mut producer = ring.producer(&me).unwrap().into_inner();
+    let payload = |number: u8| vec![number; 11 + usize::from(number % 4)];
+    let pushed = (1..=u8::MAX).take_while(|&number| producer.try_push(number.into(), &payload(number)).is_ok()).count();
+    let image = bytes(segment);
+    let told: Vec<_> = records(&image.as_slice()).into_iter().filter(|record| !record.padding).collect();
+    assert!(pushed > 3 && told.len() == pushed, "{what}: {pushed} records, {} told", told.len());
+    for (record, next) in told.iter().zip(&told[1..]) {
+        assert!(record.offset + record.size <= next.offset, "{what}: {record:?}, and then {next:?}");
+    }
+    for record in told {
+        let place = record.payload_offset as usize..record.payload_offset as usize + record.length as usize;
+        assert!(record.offset + record.size <= image.len() as u64, "{what}: {record:?}");
+        assert_eq!(image.get(place), Some(&*payload(record.kind as u8)), "{what}: {record:?}");
+    }
+}
+
+#[test]
+fn where_a_payload_is_told_to_be_it_is() {
+    use ownerdead::ring::{mpmc, mpsc, spsc};
+    let options = Options::new().slots(SLOTS);
+    macro_rules! each {
+        ($($what:literal: $ring:ty, $config:expr;)+) => {$({
+            let ring = <$ring>::memfd(&options, &$config).unwrap();
+            payloads_are_where_they_are_told_to_be($what, &ring, ring.segment());
+        })+};
+    }
+    each! {
+        "spsc": spsc::Ring, spsc::Config::new(1024);
+        "spsc without checksums": spsc::Ring, spsc::Config::new(1024).checksum(false);
+        "locked": mpsc::locked::Ring, mpsc::locked::Config::new(1024);
+        "lanes": mpsc::lanes::Ring, mpsc::lanes::Config::new(2, 1024);
+        "claims": mpsc::claims::Ring, mpsc::claims::Config::new(1024);
+        "mpmc, inside": mpmc::Ring, mpmc::Config::new(4, 16);
+        "mpmc, outside": mpmc::Ring, mpmc::Config::new(4, 70);
+    }
+}

@@ -211,6 +211,7 @@ impl Walk<'_> {
                             offset: self.offset(position),
                             size,
                             padding: true,
+                            payload_offset: 0,
                             kind: 0,
                             length: 0,
                             checksum: ChecksumState::None,
@@ -287,7 +288,8 @@ impl Walk<'_> {
             true => ChecksumState::Ok,
             false => ChecksumState::Wrong,
         };
-        each(&RecordReport { position, offset, size, padding: false, kind, length, checksum });
+        let payload_offset = offset + GRANULE;
+        each(&RecordReport { position, offset, size, padding: false, payload_offset, kind, length, checksum });
         Some(true)
     }
 }
