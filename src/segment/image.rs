@@ -223,6 +223,11 @@ impl<'i> Look<'i> {
         self.words(offset).map(|[word]| word)
     }
 
+    /// Whether `size` bytes, words and at least one, are there from `offset` on: `None` if the bytes end before.
+    pub(crate) fn whole(&self, offset: u64, size: u64) -> Option<()> {
+        self.word(offset.checked_add(size)?.checked_sub(8)?).map(drop)
+    }
+
     /// To be called last.
     pub(crate) fn end(&mut self) {
         if let Some(ended) = self.ended.get() {

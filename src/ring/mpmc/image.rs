@@ -236,6 +236,8 @@ impl Walk<'_> {
         each: &mut dyn FnMut(&RecordReport),
     ) -> Option<()> {
         let slot = self.layout.body_offset() + SLOTS as u64 + index * size_of::<Slot>() as u64;
+        let size = size_of::<Slot>() as u64;
+        look.whole(slot, size)?;
         let [first, stored] = look.words(slot + offset_of!(Slot, first) as u64)?;
         let (length, kind) = (first as u32, (first >> 32) as u32);
         let fits = u64::from(length) <= self.geometry.payload;
@@ -273,7 +275,6 @@ impl Walk<'_> {
             true => ChecksumState::Ok,
             false => ChecksumState::Wrong,
         };
-        let size = size_of::<Slot>() as u64;
         each(&RecordReport { position, offset: slot, size, padding: false, payload_offset, kind, length, checksum });
         Some(())
     }

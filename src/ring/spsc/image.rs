@@ -104,7 +104,7 @@ pub struct RecordReport {
     pub position: u64,
     /// Where that is in the segment, in bytes. In an MPMC ring, where its slot is.
     pub offset: u64,
-    /// Bytes that it takes from there.
+    /// Bytes that it takes from there, all of which are there.
     pub size: u64,
     /// It is padding, which has none of the following.
     pub padding: bool,
@@ -371,7 +371,10 @@ impl Walk<'_, '_> {
         };
         match parse(&self.geometry, position, self.tail, first) {
             Err(corrupt) => Some(Err(corrupt)),
-            Ok(Step::Padding { end }) => Some(Ok(found(end - position, 0, 0, ChecksumState::None, true))),
+            Ok(Step::Padding { end }) => {
+                self.look.whole(offset, end - position)?;
+                Some(Ok(found(end - position, 0, 0, ChecksumState::None, true)))
+            }
             Ok(Step::Record { len, .. }) if len < self.place.stamps => {
                 let expected = format!("at least {}, for the number of its arrival", self.place.stamps);
                 Some(Err(super::Corrupt { field: "the length of a record", found: len.into(), expected }))

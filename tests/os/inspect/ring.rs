@@ -365,33 +365,47 @@ fn a_claim_that_is_half_of_all_laps_ahead_is_a_problem_and_no_record() {
     }
 }
 
-/// A ring that is filled up, one that tells of its records: each of its records, and its payload, lie where they are told to, within the segment.
-fn payloads_are_where_they_are_told_to_be<R: Topology>(what: &str, ring: &R, segment: &Segment) {
+/// A ring that is filled up, goes on at its beginning, and tells of its records: each of them, and its payload, lie where they are told to.
+fn records_are_where_they_are_told_to_be<R: Topology>(what: &str, ring: &R, segment: &Segment) {
+    const POPPED: usize = 3;
     let me = ring.attach().unwrap();
+    let mut consumer = ring.consumer(&me).unwrap().into_inner();
     let mut producer = ring.producer(&me).unwrap().into_inner();
     let payload = |number: u8| vec![number; 11 + usize::from(number % 4)];
-    let pushed = (1..=u8::MAX).take_while(|&number| producer.try_push(number.into(), &payload(number)).is_ok()).count();
+    let mut numbers = 1..=u8::MAX;
+    let mut fill = || numbers.by_ref().take_while(|&it| producer.try_push(it.into(), &payload(it)).is_ok()).count();
+    let first = fill();
+    (0..POPPED).for_each(|_| _ = consumer.try_pop(&mut Vec::new()).unwrap());
+    let pushed = first + fill();
     let image = bytes(segment);
-    let told: Vec<_> = records(&image.as_slice()).into_iter().filter(|record| !record.padding).collect();
-    assert!(pushed > 3 && told.len() == pushed, "{what}: {pushed} records, {} told", told.len());
+    let mut told = records(&image.as_slice());
+    told.sort_by_key(|record| record.offset);
     for (record, next) in told.iter().zip(&told[1..]) {
         assert!(record.offset + record.size <= next.offset, "{what}: {record:?}, and then {next:?}");
     }
+    // Nor beyond the end, where the file was cut.
+    let end = told.last().map_or(0, |last| last.offset + last.size) as usize;
+    for length in end - 100..=end {
+        for record in records(&&image[..length]) {
+            assert!(record.offset + record.size <= length as u64, "{what}: {record:?} in {length} bytes");
+        }
+    }
+    told.retain(|record| !record.padding);
+    assert!(first > POPPED && told.len() == pushed - POPPED, "{what}: {pushed} records, {} told", told.len());
     for record in told {
         let place = record.payload_offset as usize..record.payload_offset as usize + record.length as usize;
-        assert!(record.offset + record.size <= image.len() as u64, "{what}: {record:?}");
         assert_eq!(image.get(place), Some(&*payload(record.kind as u8)), "{what}: {record:?}");
     }
 }
 
 #[test]
-fn where_a_payload_is_told_to_be_it_is() {
+fn where_a_record_is_told_to_be_it_is() {
     use ownerdead::ring::{mpmc, mpsc, spsc};
     let options = Options::new().slots(SLOTS);
     macro_rules! each {
         ($($what:literal: $ring:ty, $config:expr;)+) => {$({
             let ring = <$ring>::memfd(&options, &$config).unwrap();
-            payloads_are_where_they_are_told_to_be($what, &ring, ring.segment());
+            records_are_where_they_are_told_to_be($what, &ring, ring.segment());
         })+};
     }
     each! {
@@ -403,4 +417,23 @@ fn where_a_payload_is_told_to_be_it_is() {
         "mpmc, inside": mpmc::Ring, mpmc::Config::new(4, 16);
         "mpmc, outside": mpmc::Ring, mpmc::Config::new(4, 70);
     }
+}
+
+#[test]
+fn long_padding_is_told_of_where_all_of_it_is_there() {
+    const CAPACITY: usize = 1 << 20;
+    let ring = ring(Config::new(CAPACITY));
+    let me = ring.attach().unwrap();
+    let (mut producer, mut consumer) =
+        (ring.producer(&me).unwrap().into_inner(), ring.consumer(&me).unwrap().into_inner());
+    for length in [300_000, 300_000] {
+        producer.push(1, &vec![1; length]).unwrap();
+        consumer.pop(&mut Vec::new()).unwrap();
+    }
+    // Up to the end of the ring there are some 440,000 bytes: more than are read at a time.
+    producer.push(2, &[2; 480_000]).unwrap();
+    let image = bytes(ring.segment());
+    let paddings = |image: &[u8]| records(&image).iter().filter(|record| record.padding).count();
+    let end = RECORDS + CAPACITY;
+    assert_eq!([image.len(), end, end - 1, end - 100_000].map(|length| paddings(&image[..length])), [1, 1, 0, 0]);
 }

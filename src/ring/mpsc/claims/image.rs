@@ -204,6 +204,7 @@ impl Walk<'_> {
                 }
                 Says::Done { blocks, lap: of, void } if BlockWord::is_lap(of, lap) && shape.fits(position, blocks) => {
                     let size = blocks * shape.block;
+                    look.whole(self.offset(position), size)?;
                     if void {
                         self.records.padding += 1;
                         each(&RecordReport {
