@@ -435,8 +435,8 @@ fn pop<C: Consume>(consumer: &mut C, operation: u8, longest: usize, timeout: Dur
 /// Whether each of these words says that this thread, which is at no record, writes one: wherever a consumer looks, something is wrong.
 fn all_claimed(segment: &Segment, claims: Words, by: Holder) -> bool {
     let body = segment.body_slice::<AtomicU64>(0, segment.body_len() / 8).expect("the body");
-    let words = (0..claims.count).map(|index| Claim(body[(claims.at + index * claims.stride) / 8].load(Relaxed)));
-    words.into_iter().all(|word| word.state() == ClaimState::Writing && word.holder() == Some(by))
+    let mut words = (0..claims.count).map(|index| Claim(body[(claims.at + index * claims.stride) / 8].load(Relaxed)));
+    words.all(|word| word.state() == ClaimState::Writing && word.holder() == Some(by))
 }
 
 fn popped<T>(result: Result<T, TryPopError>) {

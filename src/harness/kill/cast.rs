@@ -1,6 +1,7 @@
 //! Processes beside the victim that stand still, alive or dead.
 
-use super::engine::{Child, End, Engine, EngineError};
+use super::board::End;
+use super::engine::{Child, Engine, EngineError};
 use std::mem::forget;
 
 /// The processes that bring a structure into the state in which the operation begins.

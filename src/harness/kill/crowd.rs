@@ -1,6 +1,7 @@
 //! The workers of a campaign: what they do, and what they say of themselves in memory that is not under test.
 
-use super::engine::{Board, whereabouts};
+use super::board::Board;
+use super::engine::whereabouts;
 use super::{Facts, Finding, Memory, Subject};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};

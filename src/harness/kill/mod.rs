@@ -17,6 +17,7 @@
 //! victim of a recording has ended too. Memory is what the processor has executed, in order: another processor's view of it belongs
 //! to models. The instructions inside the kernel are one step. Time stands still but for its own calls: see [`Subject`]. x86-64 only.
 
+mod board;
 mod campaign;
 mod cast;
 mod clock;

@@ -3,7 +3,8 @@
 //! It does nothing but fork and wait, on command, so its heap never changes: each victim begins with the very same one, and takes the
 //! same path through the allocator. And it stays small, which is what a fork costs.
 
-use super::engine::{Child, End, Engine, EngineError, hold_back_news, os};
+use super::board::End;
+use super::engine::{Child, Engine, EngineError, hold_back_news, os};
 use super::lodger::Lodging;
 use super::record::Recording;
 use super::stacks::Stacks;

@@ -1,8 +1,9 @@
 //! The rounds of a campaign: all at work, a kill, a look at who lives; until all are killed.
 
+use super::board::End;
 use super::campaign::{Campaign, CampaignReport, Lapse, Survivors};
 use super::crowd::Crowd;
-use super::engine::{Child, End, Engine, EngineError};
+use super::engine::{Child, Engine, EngineError};
 use super::instants::{Decision, Decisions};
 use super::tally::Tally;
 use super::{Finding, Kind, Subject};

@@ -12,7 +12,7 @@
 //! offset, value of each changed word ... | entry ...
 //! ```
 
-use super::engine::Board;
+use super::board::Board;
 use super::next::{is_system_call, next, prepare};
 use super::trampoline::{EFL, RIP, RSP, TRAP_FLAG, run};
 use super::walk::Walker;

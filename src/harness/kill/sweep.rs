@@ -1,6 +1,7 @@
 //! A death at each instruction of an operation, and of the recovery after it.
 
-use super::engine::{End, Engine, EngineError, os};
+use super::board::End;
+use super::engine::{Engine, EngineError, os};
 use super::nursery::{Nursery, Task};
 use super::record::{Recording, State};
 use super::walk::Walk;
