@@ -264,8 +264,11 @@ impl<R: Parsed> Structure for Ring<R> {
             9..=11 => {
                 if let Some(consumer) = consumer {
                     let nothing = pop(consumer, operation, longest, soon(turn));
-                    let itself =
-                        || self.0.claims().is_some_and(|claims| all_claimed(self.0.segment(), claims, me.id()));
+                    // With the seat twice, which was put back meanwhile, it has a right more that may be a reservation, for all it knows.
+                    let itself = || {
+                        let claims = self.0.claims().filter(|_| me.rights() <= 1);
+                        claims.is_some_and(|claims| all_claimed(self.0.segment(), claims, me.id()))
+                    };
                     assert!(
                         turn.under_fire || !nothing || !itself(),
                         "a consumer waits for a record of its own thread's"
