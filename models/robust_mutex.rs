@@ -5,7 +5,8 @@
 mod mutex;
 
 use mutex::{
-    Oracle, Pair, ZERO, add_locker, attach_and_lock, comes_back, everybody_locks, everybody_wants_what_a_has, once,
+    Held, Oracle, Pair, ZERO, add_locker, attach_and_lock, comes_back, everybody_locks, everybody_wants_what_a_has,
+    once,
 };
 use ownerdead::harness::model::{Sweep, World};
 use ownerdead::lock::{LockError, LockTimeoutError, RobustMutex, TryLockError};
@@ -93,7 +94,7 @@ fn the_same_tid_in_the_same_slot_is_not_the_dead_holder() {
         let oracle = Rc::new(Oracle::default());
         let (locked, again) = (mutex.clone(), mutex.clone());
         world
-            .process_after("a", move || attach_and_lock(locked), drop)
+            .process_after("a", move || attach_and_lock(locked), Held::into_owner)
             // It attaches, and leaves the lock alone.
             .restarts(move || again.attach().ok())
             .with_tid_again(1000);
@@ -153,7 +154,7 @@ fn who_takes_over_from_its_own_former_life_is_alive() {
         let oracle = Rc::new(Oracle::default());
         let (locked, again, attach) = (mutex.clone(), mutex.clone(), mutex.clone());
         let (a_oracle, b_oracle) = (Rc::clone(&oracle), oracle);
-        world.process_after("a", move || attach_and_lock(locked), drop).restarts(move || {
+        world.process_after("a", move || attach_and_lock(locked), Held::into_owner).restarts(move || {
             let me = again.attach().expect("the slot of its former life");
             once(&again, &me, &a_oracle);
             me
@@ -186,7 +187,7 @@ fn unrepaired_it_is_not_recoverable_for_all_sleepers() {
         let locked = mutex.clone();
         // First, so that they are asleep when it dies.
         everybody_gives_up(world, &mutex, &Rc::default(), &["b", "c", "d"]);
-        world.process_after("a", move || attach_and_lock(locked), drop);
+        world.process_after("a", move || attach_and_lock(locked), Held::into_owner);
     });
 }
 

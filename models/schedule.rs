@@ -6,8 +6,37 @@ mod textbook_worlds;
 mod worlds;
 
 use ownerdead::harness::model::{BACK_END, Sweep};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::panic::catch_unwind;
 use textbook_worlds::{everybody_locks, textbook::Plant};
+
+/// The system's allocator, which counts.
+struct Counting;
+
+#[global_allocator]
+static HEAP: Counting = Counting;
+
+thread_local! {
+    /// Bytes that this thread has allocated, less those that it has freed.
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: `System` keeps the contract, and gets each call as it came. A thread's counter needs no memory and no destructor: it can be
+// reached from here at any time.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.set(ALLOCATED.get().wrapping_add(layout.size()));
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        ALLOCATED.set(ALLOCATED.get().wrapping_sub(layout.size()));
+        // SAFETY: the caller's promise is the same, and the block came from `System`.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
 
 /// loom chooses schedules by itself.
 fn bytes_drive_this() -> bool {
@@ -55,17 +84,39 @@ fn the_same_bytes_without_the_death_lose_nothing() {
 #[test]
 fn every_seed_of_the_fuzzer_runs_without_a_violation() {
     if bytes_drive_this() {
-        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/schedule/corpus/schedule");
-        let mut ran = 0;
-        for seed in std::fs::read_dir(seeds).expect("the seeds") {
-            let path = seed.expect("a seed").path();
-            let bytes = std::fs::read(&path).expect("a seed");
-            let (&which, rest) = bytes.split_first().unwrap_or_else(|| panic!("{}: empty", path.display()));
-            println!("{}", path.display());
-            worlds::run(which, rest);
-            ran += 1;
-        }
-        assert!(ran > 0, "{seeds}: there is no seed");
-        println!("{ran} seeds");
+        each_seed(|which, bytes| _ = worlds::run(which, bytes));
     }
+}
+
+/// A fuzzer runs millions of them in one process.
+#[test]
+fn an_execution_leaves_nothing_on_the_heap() {
+    if bytes_drive_this() {
+        each_seed(|which, bytes| {
+            // What is made once, and kept.
+            for _ in 0..2 {
+                worlds::run(which, bytes);
+            }
+            let before = ALLOCATED.get();
+            worlds::run(which, bytes);
+            let left = ALLOCATED.get().wrapping_sub(before).cast_signed();
+            assert_eq!(left, 0, "bytes that were allocated and not freed");
+        });
+    }
+}
+
+/// Gives `play` each seed of the fuzzer: the number of its world, and its bytes.
+fn each_seed(play: impl Fn(u8, &[u8])) {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/schedule/corpus/schedule");
+    let mut played = 0;
+    for seed in std::fs::read_dir(seeds).expect("the seeds") {
+        let path = seed.expect("a seed").path();
+        let bytes = std::fs::read(&path).expect("a seed");
+        let (&which, rest) = bytes.split_first().unwrap_or_else(|| panic!("{}: empty", path.display()));
+        println!("{}", path.display());
+        play(which, rest);
+        played += 1;
+    }
+    assert!(played > 0, "{seeds}: there is no seed");
+    println!("{played} seeds");
 }

@@ -5,6 +5,7 @@ use ownerdead::harness::model::World;
 use ownerdead::harness::oracle::Exclusion;
 use ownerdead::lock::{Guard, LockError, RobustMutex};
 use ownerdead::owner::Attachment;
+use self_cell::self_cell;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -89,12 +90,21 @@ pub fn everybody_locks(world: &mut World, names: &[&'static str]) -> (RobustMute
     (mutex, oracle)
 }
 
-/// Has the lock. The guard borrows both mutex and attachment, and goes with its process: they are leaked, a few bytes for each
-/// execution.
-pub fn attach_and_lock(mutex: RobustMutex<Pair>) -> Guard<'static, Pair> {
-    let mutex: &'static RobustMutex<Pair> = Box::leak(Box::new(mutex));
-    let me: &'static Attachment = Box::leak(Box::new(mutex.attach().expect("a free slot")));
-    mutex.lock(me).expect("a free lock")
+type PairGuard<'a> = Guard<'a, Pair>;
+
+self_cell! {
+    /// Who has the lock, and goes with its process: with what the guard borrows.
+    pub struct Held {
+        owner: (RobustMutex<Pair>, Attachment),
+        #[not_covariant]
+        dependent: PairGuard,
+    }
+}
+
+/// Has the lock. `Held::into_owner` unlocks, and gives back what is dropped when its process has ended.
+pub fn attach_and_lock(mutex: RobustMutex<Pair>) -> Held {
+    let me = mutex.attach().expect("a free slot");
+    Held::new((mutex, me), |(mutex, me)| mutex.lock(me).expect("a free lock"))
 }
 
 /// As `everybody_locks`, but `a` has the lock from the start. A bound on pre-emptions is spent on what follows.
@@ -109,10 +119,13 @@ pub fn everybody_wants_what_a_has(world: &mut World, others: &[&'static str]) {
     world.process_after(
         "a",
         move || attach_and_lock(locked),
-        move |mut guard| {
-            a_oracle.enter(false);
-            a_oracle.change(&mut guard);
-            a_oracle.leave();
+        move |mut held| {
+            held.with_dependent_mut(|_, guard| {
+                a_oracle.enter(false);
+                a_oracle.change(guard);
+                a_oracle.leave();
+            });
+            held.into_owner()
         },
     );
 }
