@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Budget: 5 minutes from a clean checkout on 2 cores, seconds when nothing changed; --self-test 3 minutes.
 #
-# Keeps raw atomics, cells, futexes and the models' cfgs inside src/sync, and each floor off the floors above it;
+# Keeps raw atomics, cells, futexes and the models' cfgs inside src/sync, each floor off the floors above it, and core dumps out;
 # then formatting and clippy, in the normal build and in both model builds.
 #
 #   ci/lint.sh              all of it
@@ -74,6 +74,8 @@ text() {
     floor inspect harness
     # As the README types them.
     report 'scripts that cannot be executed' "$(find ci -name '*.sh' ! -perm -u+x)"
+    # A core dump that a debugger left was committed once.
+    report 'files of more than 1 MiB' "$(find . \( -name target -o -name .git \) -prune -o -type f -size +1024k -print)"
     rule 'libc, nix in src/lock, src/ring, src/inspect.rs' '(?<![\w:])(::)?(libc|nix)\b' src/lock src/cell src/ring src/inspect.rs
 }
 
@@ -143,6 +145,7 @@ self_test() {
     plant 'ring names libc' $new 'use libc::pid_t;' 'libc, nix in' "${lint[@]}"
     plant 'lock names nix' src/lock/planted.rs 'fn f() { nix::unistd::getpid(); }' 'libc, nix in' "${lint[@]}"
     plant 'a script that is no program' ci/planted.sh '#!/bin/sh' 'cannot be executed' "${lint[@]}"
+    plant 'a core dump' core "$(printf '%01100000d' 0)" 'of more than 1 MiB' "${lint[@]}"
     plant 'formatting' src/lib.rs 'fn  f( ) { }' 'Diff in' cargo fmt --all --check
     local clippy=(env CARGO_TARGET_DIR="$copy/target" cargo clippy -q --lib -- -D warnings)
     # If the tree itself did not pass, clippy's "rejected" would mean nothing.
