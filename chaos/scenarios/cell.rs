@@ -1,15 +1,17 @@
 //! The writer of a sequence lock, a snapshot and a key of a board is killed and stopped while it writes, again and again, and a
 //! reader now and then. Each value that is read is whole, was written, and is no older than what that reader read before, or than
-//! what was written before it began to read. Readers go on, whatever becomes of the writer.
+//! what was written before it began to read. Readers go on, whatever becomes of the writer. A reader that is told that it was
+//! overrun was: as many writes as that takes were begun meanwhile. Some writers write to one structure alone, so that it happens.
 
 use super::many_slots;
 use crate::stage::{Stage, Victim, hang};
 use crate::stamps::{Phase, Stamps, Word, shared};
 use ownerdead::cell::snapshot::{Config, Snapshot};
-use ownerdead::cell::{Board, Opened, SeqLock, TryReadError, Versioned, WaitError, board};
-use ownerdead::harness::oracle::Latest;
+use ownerdead::cell::{Board, Opened, ReadError, SeqLock, TryReadError, Versioned, WaitError, board};
+use ownerdead::harness::oracle::{Latest, Violation};
 use ownerdead::owner::Attachment;
 use rand::RngExt;
+use rand::seq::IndexedRandom;
 use std::time::Duration;
 
 /// Long enough that a kill comes in the middle.
@@ -27,20 +29,24 @@ const PEOPLE: usize = WAITER + 1;
 const SEQLOCK: usize = PEOPLE;
 const SNAPSHOT: usize = PEOPLE + 1;
 const BOARD: usize = PEOPLE + 2;
+const ALL: &[usize] = &[SEQLOCK, SNAPSHOT, BOARD];
 
-const COMPLAINTS: [&str; 6] = [
+const COMPLAINTS: [&str; 7] = [
     "a value is torn, was never written, or is older than before: number, and the oldest that it might be",
     "a snapshot or a board gave an error: 1 to read, 2 to wait for a change, 3 to wait for a writer",
     "a sequence lock gave an error that is none of its contract's",
     "the seat of a dead one was opened as if nobody had died, or the other way round (0 clean, 1 died)",
     "generation after opening",
     "a value was written, and is not what is there: number, and what is there",
+    "a reader was told that it was overrun, and was not: writes that were begun meanwhile, and how many that takes",
 ];
 
 struct Cells {
     lock: SeqLock<Value>,
     snapshot: Snapshot<Value>,
     board: Board<Value>,
+    /// How many buffers the snapshot has, and each key of the board.
+    buffers: u64,
 }
 
 /// What a process knows of a structure.
@@ -49,9 +55,40 @@ struct Seen {
     last: u64,
 }
 
+/// A structure when a read of it began.
+struct Before {
+    /// The last value of which a write was begun.
+    begun: u64,
+    /// The last one whose write had returned.
+    ended: u64,
+}
+
 impl Seen {
     fn new(facts: &'static Stamps) -> Self {
         Self { latest: Latest { begun: &facts.begun, ended: &facts.ended }, last: 0 }
+    }
+
+    fn before(&self) -> Before {
+        Before { begun: self.latest.begun.get(), ended: self.latest.ended.get() }
+    }
+
+    /// A value, or its absence, is as it should be, or a reader complains.
+    fn look(&mut self, stamps: &Stamps, before: &Before, buffers: u64, found: Result<Versioned<Value>, ReadError>) {
+        match found {
+            Ok(found) => {
+                if let Some((number, oldest)) = self.judge(before.ended, &found) {
+                    stamps.complain(1, number, oldest);
+                }
+            }
+            Err(ReadError::Overrun { attempts }) => {
+                // An attempt is lost only to a writer that has gone round all buffers but that one since.
+                let takes = u64::from(attempts) * (buffers - 1);
+                if let Err(Violation::NotOverrun { writes, expected }) = self.latest.overrun(before.begun, takes) {
+                    stamps.complain(7, writes, expected);
+                }
+            }
+            Err(_) => stamps.complain(2, 1, 0),
+        }
     }
 
     /// A read that began when value `at_least` was written; `None` if it is as it should be.
@@ -66,12 +103,12 @@ impl Seen {
 }
 
 pub fn run(stage: &mut Stage) {
-    let zero = [0; WORDS];
+    let (zero, buffers) = ([0; WORDS], stage.rng.random_range(2..=4));
     let cells = Cells {
         lock: SeqLock::memfd(&many_slots(), zero).expect("a sequence lock"),
-        snapshot: Snapshot::memfd(&many_slots(), &Config::new().buffers(stage.rng.random_range(2..=4)), zero)
-            .expect("a snapshot"),
-        board: Board::memfd(&many_slots(), &board::Config::new(3)).expect("a board"),
+        snapshot: Snapshot::memfd(&many_slots(), &Config::new().buffers(buffers), zero).expect("a snapshot"),
+        board: Board::memfd(&many_slots(), &board::Config::new(3).buffers(buffers)).expect("a board"),
+        buffers,
     };
     stage.watch(&[
         ("seqlock", cells.lock.segment()),
@@ -122,7 +159,10 @@ fn start(stage: &mut Stage, cells: &Cells, stamps: &'static [Stamps], who: usize
     let own = &stamps[who];
     own.reset();
     match who {
-        WRITER => stage.spawn("writer", own, || write(cells, own, stamps)),
+        WRITER => {
+            let then = *[ALL, &[SEQLOCK], &[SNAPSHOT], &[BOARD]].choose(&mut stage.rng).expect("four");
+            stage.spawn("writer", own, || write(cells, own, stamps, then))
+        }
         WAITER => stage.spawn("waiter", own, || wait(cells, own, stamps)),
         _ => stage.spawn("reader", own, || read(cells, own, stamps)),
     }
@@ -186,8 +226,8 @@ fn open<W>(stamps: &Stamps, died: bool, opened: Opened<W>) -> W {
     opened.into_inner()
 }
 
-/// The victim: writes to all three for ever.
-fn write(cells: &Cells, stamps: &Stamps, all: &'static [Stamps]) {
+/// The victim: writes to all three, so that nothing that is torn stays so, and then to all or to one of them for ever.
+fn write(cells: &Cells, stamps: &Stamps, all: &'static [Stamps], then: &[usize]) {
     stamps.enter(Phase::Attaching);
     let mes: [Attachment; 3] = [
         cells.lock.attach().expect("a free slot"),
@@ -206,21 +246,29 @@ fn write(cells: &Cells, stamps: &Stamps, all: &'static [Stamps]) {
             stamps.complain(5, generation, expected);
         }
     }
+    let mut among = ALL;
     loop {
-        one(&all[SEQLOCK], stamps, |value| {
-            lock.write(value).expect("not forked");
-            lock.value().expect("whole")[WORDS - 1]
-        });
-        one(&all[SNAPSHOT], stamps, |value| {
-            snapshot.write(value).expect("not forked");
-            snapshot.value()[WORDS - 1]
-        });
-        one(&all[BOARD], stamps, |value| {
-            board.write(value).expect("not forked");
-            board.value()[WORDS - 1]
-        });
+        if among.contains(&SEQLOCK) {
+            one(&all[SEQLOCK], stamps, |value| {
+                lock.write(value).expect("not forked");
+                lock.value().expect("whole")[WORDS - 1]
+            });
+        }
+        if among.contains(&SNAPSHOT) {
+            one(&all[SNAPSHOT], stamps, |value| {
+                snapshot.write(value).expect("not forked");
+                snapshot.value()[WORDS - 1]
+            });
+        }
+        if among.contains(&BOARD) {
+            one(&all[BOARD], stamps, |value| {
+                board.write(value).expect("not forked");
+                board.value()[WORDS - 1]
+            });
+        }
         stamps.ended.add(1);
         stamps.enter(Phase::Outside);
+        among = then;
     }
 }
 
@@ -241,28 +289,20 @@ fn one(facts: &'static Stamps, stamps: &Stamps, write: impl FnOnce(&Value) -> u6
 fn read(cells: &Cells, stamps: &Stamps, all: &'static [Stamps]) {
     stamps.enter(Phase::Attaching);
     let [mut lock, mut snapshot, mut board] = [SEQLOCK, SNAPSHOT, BOARD].map(|facts| Seen::new(&all[facts]));
-    let complain = |wrong: Option<(u64, u64)>| {
-        if let Some((number, oldest)) = wrong {
-            stamps.complain(1, number, oldest);
-        }
-    };
     loop {
         stamps.enter(Phase::Reading);
-        let at_least = lock.latest.ended.get();
+        let before = lock.before();
         match cells.lock.try_read() {
-            Ok(found) => complain(lock.judge(at_least, &found)),
+            Ok(found) => lock.look(stamps, &before, 1, Ok(found)),
             Err(TryReadError::Busy | TryReadError::WriterDied) => {}
             Err(_) => stamps.complain(3, 0, 0),
         }
-        let at_least = snapshot.latest.ended.get();
-        match cells.snapshot.read() {
-            Ok(found) => complain(snapshot.judge(at_least, &found)),
-            Err(_) => stamps.complain(2, 1, 0),
-        }
-        let at_least = board.latest.ended.get();
+        let before = snapshot.before();
+        snapshot.look(stamps, &before, cells.buffers, cells.snapshot.read());
+        let before = board.before();
         for (key, found) in cells.board.iter() {
             match found {
-                Ok(found) if key == KEY => complain(board.judge(at_least, &found)),
+                found if key == KEY => board.look(stamps, &before, cells.buffers, found),
                 _ => stamps.complain(2, 1, key as u64),
             }
         }
@@ -277,18 +317,19 @@ fn wait(cells: &Cells, stamps: &Stamps, all: &'static [Stamps]) {
     let (mut seen, mut sequence) = (Seen::new(&all[BOARD]), 0);
     loop {
         stamps.enter(Phase::Reading);
-        let at_least = seen.latest.ended.get();
+        let before = seen.before();
         match cells.board.wait_change(&me, KEY, sequence, Some(hang())) {
             Ok(found) => {
                 sequence = found.sequence;
-                if let Some((number, oldest)) = seen.judge(at_least, &found) {
-                    stamps.complain(1, number, oldest);
-                }
+                seen.look(stamps, &before, cells.buffers, Ok(found));
+            }
+            Err(WaitError::Overrun { attempts }) => {
+                seen.look(stamps, &before, cells.buffers, Err(ReadError::Overrun { attempts }));
             }
             // All that was committed has been seen.
             Err(WaitError::WriterDied) => {
-                if seen.last < at_least {
-                    stamps.complain(1, seen.last, at_least);
+                if seen.last < before.ended {
+                    stamps.complain(1, seen.last, before.ended);
                 }
                 if cells.board.wait_writer(&me, KEY, Some(hang())).is_err() {
                     stamps.complain(2, 3, 0);

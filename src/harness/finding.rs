@@ -71,7 +71,7 @@ impl Violation {
             Self::OutOfOrder { number, from, .. } if number < from => Kind::Duplicated,
             Self::OutOfOrder { .. } => Kind::Lost,
             Self::TwoInside { .. } => Kind::Duplicated,
-            Self::Invented { .. } => Kind::Other,
+            Self::Invented { .. } | Self::NotOverrun { .. } => Kind::Other,
         }
     }
 }

@@ -123,6 +123,13 @@ pub enum Violation {
         /// What was left.
         expected: u64,
     },
+    /// A reader was told that it was overrun, and was not.
+    NotOverrun {
+        /// Writes that were begun while it read.
+        writes: u64,
+        /// How many it takes.
+        expected: u64,
+    },
 }
 
 impl core::fmt::Display for Violation {
@@ -147,6 +154,9 @@ impl core::fmt::Display for Violation {
             Self::NotTold => f.write_str("the last holder died while it changed the data, and nobody was told"),
             Self::Changed { found, expected } => {
                 write!(f, "what the last holder wrote is not there: {found}, expected {expected}")
+            }
+            Self::NotOverrun { writes, expected } => {
+                write!(f, "a reader was told that it was overrun, by {writes} writes, which takes {expected}")
             }
         }
     }
@@ -335,6 +345,16 @@ impl<F: Fact> Latest<F> {
         }
         if number < from { Err(Violation::OutOfOrder { number, from, to: begun }) } else { Ok(()) }
     }
+
+    /// A reader was given no value, as the writer was faster: while it read, which began when value `begun` was the last one begun,
+    /// `takes` writes at least have been begun.
+    ///
+    /// # Errors
+    /// A [`Violation`].
+    pub fn overrun(&self, begun: u64, takes: u64) -> Result<(), Violation> {
+        let writes = self.begun.get() - begun;
+        if writes < takes { Err(Violation::NotOverrun { writes, expected: takes }) } else { Ok(()) }
+    }
 }
 
 #[cfg(all(test, not(model)))]
@@ -426,5 +446,8 @@ mod tests {
         assert_eq!(latest.read(0, 0, 4, true), Err(Violation::Invented { number: 4, begun: 3 }));
         assert_eq!(latest.read(3, 0, 2, true), Err(Violation::OutOfOrder { number: 2, from: 3, to: 3 }));
         assert_eq!(latest.read(0, 2, 1, true), Err(Violation::OutOfOrder { number: 1, from: 2, to: 3 }));
+        latest.write(13);
+        assert_eq!(latest.overrun(3, 10), Ok(()));
+        assert_eq!(latest.overrun(4, 10), Err(Violation::NotOverrun { writes: 9, expected: 10 }));
     }
 }
