@@ -188,7 +188,8 @@ fn one_that_writes_for_the_first_time_is_not_taken_for_its_predecessor() {
 }
 
 fn private(slots: usize) -> Snapshot<Pair> {
-    Snapshot::private(&Config::new(), slots)
+    // The fewest: each write but one overwrites what a reader may be in.
+    Snapshot::private(&Config::new().buffers(2), slots)
 }
 
 /// `w` has the writer's seat from the start, and writes `count` values.
@@ -431,7 +432,7 @@ fn write_unless_busy(snapshot: &Snapshot<Pair>, me: &Attachment, oracle: &Oracle
 #[test]
 fn each_key_of_a_board_has_a_writer_of_its_own() {
     Sweep::new("board_two").victims(&["v", "w"]).preemptions(2, 1).runs(4_000).run(|world| {
-        let config = board::Config::new(2);
+        let config = board::Config::new(2).buffers(2);
         let board = Board::<Pair>::private(&config, 2);
         for (key, name) in ["v", "w"].into_iter().enumerate() {
             let (open, other) = (board.clone(), board.clone());

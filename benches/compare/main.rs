@@ -5,6 +5,8 @@
 #[cfg(not(model))]
 mod carriers;
 #[cfg(not(model))]
+mod cells;
+#[cfg(not(model))]
 mod death;
 #[cfg(not(model))]
 mod framing;

@@ -3,7 +3,7 @@
 use crate::pair::{Stage, pin};
 use crate::plan::Group;
 use crate::report::{Report, legend};
-use crate::{death, lock, machine, ring, structures, topology, turns};
+use crate::{cells, death, lock, machine, ring, structures, topology, turns};
 use clap::Parser;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let stage = Stage::new()?;
     let mut groups = vec![lock::locks()];
     groups.extend(structures::groups());
+    groups.push(cells::group());
     groups.extend([ring::round_trips(stage.court), ring::throughputs()]);
     groups.extend(topology::groups());
     groups.extend(turns::groups());

@@ -45,7 +45,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A board of so many keys, 1 to 2^24, with two buffers each. A key costs 128 bytes and its buffers.
+    /// A board of so many keys, 1 to 2^24, with four buffers each. A key costs 128 bytes and its buffers.
     pub const fn new(keys: u64) -> Self {
         Self { keys, snapshot: snapshot::Config::new() }
     }

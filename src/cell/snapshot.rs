@@ -9,10 +9,12 @@
 //! Who sleeps until a newer value comes is told of the writer's death.
 //!
 //! **What it cannot do.** Keep older values, or wait for readers. A reader copies the buffer of the last value while the writer
-//! goes on to the other ones. With B buffers (2, unless said otherwise) a copy is lost only if, while it is made, the writer
-//! commits B - 1 values and begins one more. The reader then begins again with the newest value, at most 100 times; after that it
-//! is told [`ReadError::Overrun`]. So a reader that is not itself stopped, again and again, in the middle of its copy, needs none
-//! of that where a write takes about as long as a read, and more buffers make it rarer where writes are faster.
+//! goes on to the other ones. With B buffers (4, unless said otherwise) a copy is lost only if, while it is made, the writer
+//! commits B - 1 values and begins one more: so a reader has at least the time of B - 2 writes for its copy, and that of what is
+//! left of the one under way. If it is lost, the reader begins again with the newest value, at most 100 times; after that it is told
+//! [`ReadError::Overrun`], and may read again. Where the writer rests between two writes for as long as a copy takes, or has died, no
+//! copy is lost. Beside one that never rests many are with two buffers, as both want the same cache lines and a copy takes as long as
+//! a write; with more buffers, few: `docs/benchmarks.md` has figures.
 //!
 //! ```text
 //! body + 0     type, buffers, keys (see `shared`)     fixed at birth
@@ -75,12 +77,13 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Two buffers.
+    /// Four buffers.
     pub const fn new() -> Self {
-        Self { buffers: 2 }
+        Self { buffers: 4 }
     }
 
-    /// How many buffers, 2 to 64: so many writes at least must begin during a read to make it begin again.
+    /// How many buffers, 2 to 64: so many writes at least must be under way during a copy to make a reader begin again. Two are
+    /// enough where the writer rests between its writes; where it does not, more cost memory, and save reads.
     pub const fn buffers(mut self, buffers: u64) -> Self {
         self.buffers = buffers;
         self

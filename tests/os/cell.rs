@@ -27,7 +27,7 @@ fn words(segment: &Segment) -> Shared<[AtomicU64]> {
 }
 
 fn snapshot() -> Snapshot<u64> {
-    Snapshot::memfd(&Options::new(), &Config::new(), 7).unwrap()
+    Snapshot::memfd(&Options::new(), &Config::new().buffers(2), 7).unwrap()
 }
 
 #[test]

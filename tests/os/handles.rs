@@ -111,6 +111,29 @@ fn a_forked_child_can_use_neither_handle_of_a_ring_nor_give_up_a_seat() {
 }
 
 #[test]
+fn a_forked_child_commits_no_record_that_its_parent_has_reserved() {
+    for config in [broadcast::Config::lossy(256, 1), broadcast::Config::lossless(256, 1)] {
+        let ring = broadcast::Ring::memfd(&Options::new(), &config).unwrap();
+        let me = ring.attach().unwrap();
+        let mut producer = ring.producer(&me).unwrap().into_inner();
+        let mut consumer = ring.consumer(&me).unwrap().into_inner();
+        let mut reservation = Some(producer.reserve(1, 8).unwrap());
+        reservation.as_mut().unwrap().write(0, b"reserved");
+        for commits in [true, false] {
+            spawn(|| match reservation.take() {
+                Some(reservation) if commits => assert_eq!(reservation.commit(), Err(TryPushError::Forked)),
+                reservation => drop(reservation),
+            })
+            .succeeds();
+        }
+        let mut bytes = Vec::new();
+        assert_eq!(consumer.try_pop(&mut bytes), Err(broadcast::TryPopError::Empty));
+        reservation.unwrap().commit().unwrap();
+        assert_eq!((consumer.try_pop(&mut bytes), bytes.as_slice()), (Ok(1), &b"reserved"[..]));
+    }
+}
+
+#[test]
 fn a_forked_child_passes_no_record_that_its_parent_looks_at() {
     for config in [broadcast::Config::lossy(256, 1), broadcast::Config::lossless(256, 1)] {
         let ring = broadcast::Ring::memfd(&Options::new(), &config).unwrap();

@@ -54,11 +54,11 @@ impl Shot {
     fn new(board: bool, role: Role, is: Is, timeout: Option<Duration>, operation: Operation) -> Self {
         let options = Options::new().slots(SLOTS);
         let (cell, memory) = if board {
-            let board = Board::memfd(&options, &board::Config::new(KEYS as u64)).expect("a board");
+            let board = Board::memfd(&options, &board::Config::new(KEYS as u64).buffers(2)).expect("a board");
             let memory = Memory::of(board.segment()).expect("its file, mapped");
             (Cell::Board(board), memory)
         } else {
-            let snapshot = Snapshot::memfd(&options, &Config::new(), ZERO).expect("a snapshot");
+            let snapshot = Snapshot::memfd(&options, &Config::new().buffers(2), ZERO).expect("a snapshot");
             let memory = Memory::of(snapshot.segment()).expect("its file, mapped");
             (Cell::Snapshot(snapshot), memory)
         };
@@ -134,7 +134,7 @@ impl Shot {
     /// What the victim has when its operation begins.
     fn seated(&self) -> Victim {
         let me = if self.is == Foreign {
-            let other = Snapshot::memfd(&Options::new().slots(1), &Config::new(), ZERO).expect("a snapshot");
+            let other = Snapshot::memfd(&Options::new().slots(1), &Config::new().buffers(2), ZERO).expect("a snapshot");
             brief(other.attach().expect("a free slot"))
         } else {
             self.attached()
