@@ -7,6 +7,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 total=${1:-60}
+case $total in
+-h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit ;;
+'' | *[!0-9]*) echo "chaos: $total is no number of seconds; see --help" >&2; exit 64 ;;
+esac
+(($# < 2)) || { echo "chaos: $2: one number of seconds is taken, and is split over all scenarios; for one of them see docs/chaos.md" >&2; exit 64; }
+total=$((10#$total))
 report=${CARGO_TARGET_DIR:-$PWD/target}/ownerdead/chaos-soak.tsv
 chaos=(cargo test -q --release --test chaos --)
 

@@ -3,11 +3,12 @@
 
 use ownerdead::harness::model::{Sweep, World};
 use ownerdead::harness::oracle::Exclusion;
-use ownerdead::lock::{FutexMutex, TimedOut};
+use ownerdead::lock::{FutexGuard, FutexMutex, TimedOut};
 use ownerdead::sync::atomic::AtomicU32;
 use ownerdead::sync::futex::{Word, wait};
 use ownerdead::sync::shm::Shared;
 use ownerdead::sync::time::now;
+use self_cell::self_cell;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -67,6 +68,17 @@ fn four_go_through_one_after_the_other() {
     });
 }
 
+type Count<'a> = FutexGuard<'a, u64>;
+
+self_cell! {
+    /// Who has the lock, and goes with its process: with the mutex that the guard borrows.
+    struct Held {
+        owner: FutexMutex<u64>,
+        #[not_covariant]
+        dependent: Count,
+    }
+}
+
 /// Sleeps for a while of virtual time.
 fn pass(time: Duration) {
     let word = Shared::new(AtomicU32::new(0));
@@ -86,12 +98,11 @@ fn who_times_out_leaves_the_others_to_be_woken_and_misses_no_free_lock() {
         let (a_mutex, a_oracle, a_held) = (mutex.clone(), oracle.clone(), Rc::clone(&held));
         world.process_after(
             "a",
-            // The guard borrows the mutex, which is leaked: a few bytes for each execution.
-            move || Box::leak(Box::new(a_mutex)).lock(),
-            move |mut count| {
-                a_oracle.change(&mut count);
+            move || Held::new(a_mutex, FutexMutex::lock),
+            move |mut held| {
+                held.with_dependent_mut(|_, count| a_oracle.change(count));
                 pass(SECOND);
-                drop(count);
+                drop(held);
                 a_held.set(false);
             },
         );

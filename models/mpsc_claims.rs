@@ -1,18 +1,23 @@
 //! The MPSC ring of claims under loom and shuttle, with processes that die at every operation.
 #![cfg(model)]
 
+#[path = "worlds/reserved.rs"]
+mod reserved;
 #[path = "worlds/claims.rs"]
 mod world;
 
 use ownerdead::harness::model::Sweep;
-use ownerdead::ring::mpsc::claims::{Consumer, Ring, TryPopError, TryPushError};
+use ownerdead::ring::mpsc::claims::{Consumer, Producer, Reservation, Ring, TryPopError, TryPushError};
 use ownerdead::sync::time::now;
+use reserved::reserved;
 use std::cell::Cell;
 use std::rc::Rc;
 use world::{
     AGAIN, Oracle, P, Q, SECOND, add_watcher, bare, consumer, drain_last, full, one_and_one, payload, producer, turn,
     two_producers,
 };
+
+reserved!();
 
 #[test]
 fn what_is_committed_arrives_whole_and_in_order_and_nobody_waits_for_the_dead() {
@@ -246,16 +251,15 @@ fn a_consumer_that_sleeps_over_a_claim_is_woken_by_its_end_whatever_that_is() {
             .process_after(
                 "p",
                 move || {
-                    // It is never dropped: the reservation goes from here to where it is committed.
-                    let producer = Box::leak(Box::new(producer(&open)));
                     let kind = oracle.begin(P, 0);
-                    let mut record = producer.reserve(kind, 1).expect("an empty ring");
-                    record.write(0, &payload(kind));
+                    let mut record = Reserved::of(producer(&open), kind, 1);
+                    record.write(&payload(kind));
                     (record, kind, oracle)
                 },
                 |(record, kind, oracle)| {
-                    record.commit().expect("no fork");
+                    let committed = record.commit();
                     oracle.ended(kind);
+                    committed
                 },
             )
             .restarts(move || {

@@ -328,7 +328,7 @@ fn two_who_open_at_once_get_two_lanes_and_the_dead_ones_once() {
     Sweep::new("lanes_open").preemptions(3, 3).run(|world| {
         let ring = Ring::private(&bare(2), 3);
         let died = ring.clone();
-        world.process_after("p", move || producer(&died), std::mem::forget);
+        world.process_after("p", move || producer(&died), std::convert::identity);
         world.after({
             let ring = ring.clone();
             move || assert_eq!(ring.status().lanes[0].producer.generation, 0, "nobody died")

@@ -5,8 +5,8 @@
 mod locked;
 
 use locked::{
-    A, B, BARE, Bell, OTHER, Oracle, SECOND, add_producer, add_watcher, consumer, drain_last, full, producer, reserved,
-    two_producers,
+    A, B, BARE, Bell, OTHER, Oracle, Reserved, SECOND, add_producer, add_watcher, consumer, drain_last, full,
+    has_the_turn, producer, two_producers,
 };
 use ownerdead::harness::model::{Sweep, World};
 use ownerdead::owner::SeatState;
@@ -37,11 +37,12 @@ fn a_has_the_turn(world: &mut World, config: &Config, names: &[&'static str]) ->
             let mut producer = producer(&open);
             o.push(A, &mut producer, 1).expect("an empty ring");
             let kind = o.begin(A, 1);
-            (reserved(producer, kind), kind)
+            (has_the_turn(producer, kind), kind)
         },
-        move |(record, kind)| {
-            record.commit().expect("no fork");
+        move |(reserved, kind)| {
+            let committed = reserved.commit();
             o2.ended(kind);
+            committed
         },
     );
     (ring, oracle)
@@ -101,7 +102,7 @@ fn who_has_the_turn_in_its_own_former_lifes_slot_is_alive() {
         let oracle = Rc::new(Oracle::default());
         let (open, back, o) = (ring.clone(), ring.clone(), Rc::clone(&oracle));
         world
-            .process_after("a", move || reserved(producer(&open), 0), drop)
+            .process_after("a", move || has_the_turn(producer(&open), 0), Reserved::into_owner)
             // It has not committed.
             .restarts(move || {
                 let mut producer = producer(&back);
@@ -248,9 +249,9 @@ fn a_paused_producer_in_its_turn_holds_up_others_and_not_the_consumer() {
             move || {
                 let mut producer = producer(&open);
                 producer.try_push(7, b"before").expect("an empty ring");
-                core::mem::forget(reserved(producer, 8));
+                has_the_turn(producer, 8)
             },
-            |()| (),
+            core::convert::identity,
         );
         let open = ring.clone();
         world.process_after(

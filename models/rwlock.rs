@@ -7,8 +7,8 @@ mod rwlock;
 use ownerdead::harness::model::Sweep;
 use ownerdead::lock::{LockError, LockTimeoutError, ReadError, RwLock, TryLockError, TryReadError};
 use rwlock::{
-    LOOKS, Oracle, READS, WRITES, ZERO, add, add_reading, add_writing, attach_and_read, attach_and_write, everybody,
-    read_once, write_once,
+    LOOKS, Oracle, READS, Reading, WRITES, Writing, ZERO, add, add_reading, add_writing, attach_and_read,
+    attach_and_write, everybody, read_once, write_once,
 };
 use std::cell::Cell;
 use std::rc::Rc;
@@ -79,10 +79,10 @@ fn a_writer_that_dies_while_it_waits_is_forgotten() {
         world.process_after(
             "h",
             move || attach_and_read(locked),
-            move |guard| {
-                h_oracle.look(&guard);
+            move |held| {
+                held.with_dependent(|_, guard| h_oracle.look(guard));
                 h_inside.set(false);
-                drop(guard);
+                held.into_owner()
             },
         );
         add(world, "w", WRITES, &lock, &oracle);
@@ -120,7 +120,7 @@ fn a_paused_reader_keeps_its_share_and_readers_pass_a_dead_writer() {
             let lock = RwLock::private(3, ZERO);
             let oracle = Rc::new(Oracle::default());
             let locked = lock.clone();
-            world.process_after("h", move || std::mem::forget(attach_and_read(locked)), |()| {});
+            world.process_after("h", move || attach_and_read(locked), std::convert::identity);
             let (attach, w_lock) = (lock.clone(), lock.clone());
             world.process_after(
                 "w",
@@ -162,7 +162,7 @@ fn unrepaired_it_is_not_recoverable_for_all_sleepers() {
             );
         }
         let locked = lock.clone();
-        world.process_after("a", move || attach_and_write(locked), drop);
+        world.process_after("a", move || attach_and_write(locked), Writing::into_owner);
         let (attach, b_lock, b_given_up) = (lock.clone(), lock.clone(), Rc::clone(&given_up));
         world.process_after(
             "b",
@@ -192,11 +192,13 @@ fn a_time_out_takes_nothing_from_a_living_writer() {
         world.process_after(
             "w",
             move || attach_and_write(locked),
-            move |mut guard| {
-                w_oracle.enter(false);
-                w_oracle.change(&mut guard);
+            move |mut held| {
+                held.with_dependent_mut(|_, guard| {
+                    w_oracle.enter(false);
+                    w_oracle.change(guard);
+                });
                 // It keeps the lock: it is stopped, not dead.
-                std::mem::forget(guard);
+                held
             },
         );
         let attach = lock.clone();
@@ -264,7 +266,7 @@ fn who_reads_from_the_slot_of_a_dead_reader_is_alive() {
         let lock = RwLock::private(2, ZERO);
         let oracle = Rc::new(Oracle::default());
         let (locked, again, r_oracle) = (lock.clone(), lock.clone(), Rc::clone(&oracle));
-        world.process_after("r", move || attach_and_read(locked), drop).restarts(move || {
+        world.process_after("r", move || attach_and_read(locked), Reading::into_owner).restarts(move || {
             let me = again.attach().expect("the slot of its former life");
             _ = read_once(&again, &me, &r_oracle);
             me
@@ -280,7 +282,7 @@ fn who_writes_from_the_slot_of_a_dead_writer_is_alive() {
         let lock = RwLock::private(2, ZERO);
         let oracle = Rc::new(Oracle::default());
         let (locked, again, a_oracle) = (lock.clone(), lock.clone(), Rc::clone(&oracle));
-        world.process_after("a", move || attach_and_write(locked), drop).restarts(move || {
+        world.process_after("a", move || attach_and_write(locked), Writing::into_owner).restarts(move || {
             let me = again.attach().expect("the slot of its former life");
             // Once to repair, and once more as one who waits for readers.
             write_once(&again, &me, &a_oracle);

@@ -1,4 +1,5 @@
-//! Executions that come from bytes: the seeds of the fuzz target `schedule`, and one that is known to fail. shuttle's alone.
+//! Executions that come from bytes, which are shuttle's alone: the seeds of the fuzz target `schedule`, and one that is known to fail. And what
+//! executions leave behind.
 #![cfg(model)]
 
 #[path = "worlds/textbook.rs"]
@@ -6,6 +7,8 @@ mod textbook_worlds;
 mod worlds;
 
 use ownerdead::harness::model::{BACK_END, Sweep};
+use ownerdead::sync::atomic::AtomicU64;
+use ownerdead::sync::shm::Shared;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::catch_unwind;
@@ -103,6 +106,14 @@ fn an_execution_leaves_nothing_on_the_heap() {
             assert_eq!(left, 0, "bytes that were allocated and not freed");
         });
     }
+}
+
+#[test]
+fn a_handle_that_is_never_dropped_is_found() {
+    let found = Sweep::new("schedule_leak").finds(|world| {
+        world.process("a", || std::mem::forget(Shared::new(AtomicU64::new(0))));
+    });
+    assert!(found.contains("1 pieces of its shared memory are still in use"), "{found}");
 }
 
 /// Gives `play` each seed of the fuzzer: the number of its world, and its bytes.

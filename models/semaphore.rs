@@ -6,6 +6,7 @@ use ownerdead::lock::{AcquireTimeoutError, Permit, Semaphore, TryAcquireError};
 use ownerdead::owner::Attachment;
 use ownerdead::sync::cell::Granule;
 use ownerdead::sync::shm::Shared;
+use self_cell::self_cell;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -61,11 +62,19 @@ fn everybody(world: &mut World, permits: usize, names: &[&'static str]) {
     }
 }
 
-/// Both are leaked, a few bytes for each execution: a permit borrows them, and goes with its process.
-fn attach_and_acquire(semaphore: Semaphore) -> Permit<'static> {
-    let semaphore: &'static Semaphore = Box::leak(Box::new(semaphore));
-    let me: &'static Attachment = Box::leak(Box::new(semaphore.attach().expect("a free slot")));
-    semaphore.acquire(me).expect("a free permit")
+self_cell! {
+    /// Who has a permit, and goes with its process: with what the permit borrows.
+    struct Held {
+        owner: (Semaphore, Attachment),
+        #[not_covariant]
+        dependent: Permit,
+    }
+}
+
+/// Has a permit. `Held::into_owner` gives it back, and what is left is dropped when its process has ended.
+fn attach_and_acquire(semaphore: Semaphore) -> Held {
+    let me = semaphore.attach().expect("a free slot");
+    Held::new((semaphore, me), |(semaphore, me)| semaphore.acquire(me).expect("a free permit"))
 }
 
 /// `holders` have all the permits from the start; `others` want one. A bound on pre-emptions is spent on what follows.
@@ -82,9 +91,9 @@ fn everybody_wants_what_some_have(world: &mut World, holders: &[&'static str], o
         world.process_after(
             name,
             move || attach_and_acquire(semaphore),
-            move |permit| {
-                oracle.uses(&permit, who);
-                drop(permit);
+            move |held| {
+                held.with_dependent(|_, permit| oracle.uses(permit, who));
+                held.into_owner()
             },
         );
     }
@@ -139,7 +148,7 @@ fn the_same_tid_in_the_same_slot_is_not_the_dead_holder() {
         let oracle = Oracle::new(1);
         let (held, again) = (semaphore.clone(), semaphore.clone());
         world
-            .process_after("a", move || attach_and_acquire(held), drop)
+            .process_after("a", move || attach_and_acquire(held), Held::into_owner)
             // It attaches, and takes no permit.
             .restarts(move || again.attach().ok())
             .with_tid_again(1000);
@@ -154,7 +163,7 @@ fn who_takes_a_permit_from_the_slot_of_a_dead_holder_is_alive() {
         let semaphore = Semaphore::private(2, 1);
         let oracle = Oracle::new(1);
         let (held, again, a_oracle) = (semaphore.clone(), semaphore.clone(), Rc::clone(&oracle));
-        world.process_after("a", move || attach_and_acquire(held), drop).restarts(move || {
+        world.process_after("a", move || attach_and_acquire(held), Held::into_owner).restarts(move || {
             let me = again.attach().expect("the slot of its former life");
             once(&again, &me, &a_oracle, 1);
             me
@@ -173,9 +182,9 @@ fn who_gives_up_wakes_the_next_one() {
         world.process_after(
             "a",
             move || attach_and_acquire(held),
-            move |permit| {
-                a_oracle.uses(&permit, 1);
-                drop(permit);
+            move |held| {
+                held.with_dependent(|_, permit| a_oracle.uses(permit, 1));
+                held.into_owner()
             },
         );
         let (attach, b_semaphore, b_oracle) = (semaphore.clone(), semaphore.clone(), Rc::clone(&oracle));

@@ -48,12 +48,11 @@ pub fn turn(ring: &Ring, blocks: usize) {
 pub fn drain_last(world: &mut World, oracle: &Rc<Oracle>, last: &Rc<Cell<Option<Consumer>>>) {
     let (oracle, last) = (Rc::clone(oracle), Rc::clone(last));
     world.after(move || {
-        if let Some(mut consumer) = last.take() {
+        last.take().map(|mut consumer| {
             while oracle.look(&mut consumer).is_some() {}
             oracle.all_arrived();
-            // No process is left that could give its seat up.
-            core::mem::forget(consumer);
-        }
+            consumer
+        })
     });
 }
 

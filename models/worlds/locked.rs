@@ -4,6 +4,8 @@
 mod bell;
 #[path = "mpsc.rs"]
 mod mpsc;
+#[path = "reserved.rs"]
+mod reserved;
 
 pub use bell::Bell;
 use bell::add_bell;
@@ -15,6 +17,7 @@ use ownerdead::ring::mpsc::locked::{
     Config, Consumer, Producer, PushError, Reservation, Ring, TryPopError, WaitPeerError,
 };
 use ownerdead::sync::atomic::AtomicU64;
+use reserved::reserved;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -40,11 +43,12 @@ fn serve(ring: &Ring, me: &Attachment, until: &AtomicU64) {
 
 at_an_mpsc_ring!();
 
-/// Has the turn, with a record of one granule in it. It borrows its producer, and goes with its process: that is leaked, a few bytes for
-/// each execution.
-pub fn reserved(producer: Producer, kind: u32) -> Reservation<'static> {
-    let mut record = Box::leak(Box::new(producer)).reserve(kind, 8).expect("room");
-    record.write(0, &payload(kind));
+reserved!();
+
+/// Has the turn, with a record of one granule in it.
+pub fn has_the_turn(producer: Producer, kind: u32) -> Reserved {
+    let mut record = Reserved::of(producer, kind, 8);
+    record.write(&payload(kind));
     record
 }
 
@@ -75,11 +79,10 @@ pub fn drain_last(world: &mut World, ring: &Ring, oracle: &Rc<Oracle>) {
     let kept = Rc::clone(&last);
     world.process_after("z", move || kept.set(Some(consumer(&open))), |()| ());
     world.after(move || {
-        if let Some(mut consumer) = last.take() {
+        last.take().map(|mut consumer| {
             while oracle.look(&mut consumer).is_some() {}
             oracle.all_arrived();
-            // No process is left that could give its seat up.
-            core::mem::forget(consumer);
-        }
+            consumer
+        })
     });
 }

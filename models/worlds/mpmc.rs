@@ -1,8 +1,12 @@
 //! Processes at an MPMC ring, and what must hold there.
 
+#[path = "reserved.rs"]
+mod reserved;
+
 use ownerdead::harness::model::World;
 use ownerdead::ring::TryPopError;
-use ownerdead::ring::mpmc::{Config, Consumer, Order, Producer, Ring};
+use ownerdead::ring::mpmc::{Config, Consumer, Order, Producer, Reservation, Ring};
+use reserved::reserved;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -20,6 +24,8 @@ pub const P: u32 = 10;
 pub const Q: u32 = 20;
 
 const NUMBERS: usize = 40;
+
+reserved!();
 
 /// What must hold of the records, whoever runs when. It is no shared memory: a death leaves it as it is.
 pub struct Oracle {
@@ -441,18 +447,16 @@ pub fn two_deaths_asleep(world: &mut World, config: &Config) {
         move || {
             let me = open.attach().expect("a free slot");
             let [first, mut second] = [(); 2].map(|()| open.producer(&me).expect("an honest ring").into_inner());
-            // Leaked, so that it can be lent for as long as there is a process.
-            let first = Box::leak(Box::new(first));
             fill.begin(P + 1);
-            let reservation = first.reserve(P + 1, 8).expect("an empty ring");
+            let reserved = Reserved::of(first, P + 1, 8);
             fill.fill(&mut second, &[Q + 1, Q + 2]);
-            (reservation, second)
+            (reserved, second)
         },
-        move |(mut reservation, second)| {
-            reservation.write(0, &payload(P + 1));
-            reservation.commit().expect("its own");
+        move |(mut reserved, second)| {
+            reserved.write(&payload(P + 1));
+            let committed = reserved.commit();
             o.ended[P as usize + 1].set(true);
-            second
+            (committed, second)
         },
     );
 }

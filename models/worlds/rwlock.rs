@@ -5,6 +5,7 @@ use ownerdead::harness::model::World;
 use ownerdead::harness::oracle::Exclusion;
 use ownerdead::lock::{LockError, ReadError, ReadGuard, RwLock, TryLockError, WriteGuard};
 use ownerdead::owner::Attachment;
+use self_cell::self_cell;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -151,22 +152,37 @@ pub fn everybody(world: &mut World, people: &[(&'static str, Role)]) -> (Lock, R
     (lock, oracle)
 }
 
-/// Both are leaked, a few bytes for each execution: a guard borrows them, and goes with its process.
-fn leaked(lock: Lock) -> (&'static Lock, &'static Attachment) {
-    let lock: &'static Lock = Box::leak(Box::new(lock));
-    (lock, Box::leak(Box::new(lock.attach().expect("a free slot"))))
+type PairWriteGuard<'a> = WriteGuard<'a, Pair>;
+type PairReadGuard<'a> = ReadGuard<'a, Pair>;
+
+self_cell! {
+    /// Who has the lock for writing, and goes with its process: with what the guard borrows.
+    pub struct Writing {
+        owner: (Lock, Attachment),
+        #[not_covariant]
+        dependent: PairWriteGuard,
+    }
 }
 
-/// Has the lock, for writing.
-pub fn attach_and_write(lock: Lock) -> WriteGuard<'static, Pair> {
-    let (lock, me) = leaked(lock);
-    lock.write(me).expect("a free lock")
+self_cell! {
+    /// Who has a share of the lock, and goes with its process: with what the guard borrows.
+    pub struct Reading {
+        owner: (Lock, Attachment),
+        #[not_covariant]
+        dependent: PairReadGuard,
+    }
 }
 
-/// Has a share of the lock.
-pub fn attach_and_read(lock: Lock) -> ReadGuard<'static, Pair> {
-    let (lock, me) = leaked(lock);
-    lock.read(me).expect("no writer")
+/// Has the lock, for writing. `Writing::into_owner` unlocks, and what is left is dropped when its process has ended.
+pub fn attach_and_write(lock: Lock) -> Writing {
+    let me = lock.attach().expect("a free slot");
+    Writing::new((lock, me), |(lock, me)| lock.write(me).expect("a free lock"))
+}
+
+/// Has a share of the lock. `Reading::into_owner` gives it up, and what is left is dropped when its process has ended.
+pub fn attach_and_read(lock: Lock) -> Reading {
+    let me = lock.attach().expect("a free slot");
+    Reading::new((lock, me), |(lock, me)| lock.read(me).expect("no writer"))
 }
 
 /// Has the lock from the start, for writing: then it changes the data, and leaves.
@@ -175,10 +191,13 @@ pub fn add_writing(world: &mut World, name: &'static str, lock: &Lock, oracle: &
     world.process_after(
         name,
         move || attach_and_write(lock),
-        move |mut guard| {
-            oracle.enter(false);
-            oracle.change(&mut guard);
-            oracle.leave();
+        move |mut held| {
+            held.with_dependent_mut(|_, guard| {
+                oracle.enter(false);
+                oracle.change(guard);
+                oracle.leave();
+            });
+            held.into_owner()
         },
     );
 }
@@ -186,5 +205,12 @@ pub fn add_writing(world: &mut World, name: &'static str, lock: &Lock, oracle: &
 /// Has a share of it from the start: then it looks at the data, and leaves.
 pub fn add_reading(world: &mut World, name: &'static str, lock: &Lock, oracle: &Rc<Oracle>) {
     let (lock, oracle) = (lock.clone(), Rc::clone(oracle));
-    world.process_after(name, move || attach_and_read(lock), move |guard| oracle.look(&guard));
+    world.process_after(
+        name,
+        move || attach_and_read(lock),
+        move |held| {
+            held.with_dependent(|_, guard| oracle.look(guard));
+            held.into_owner()
+        },
+    );
 }

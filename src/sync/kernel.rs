@@ -412,6 +412,11 @@ pub(super) fn keep(place: core::ops::Range<usize>, memory: Arc<dyn Any + Send + 
     with(|kernel| kernel.memory.push((place, memory)));
 }
 
+/// How many pieces of shared memory somebody else keeps too.
+pub(crate) fn still_kept() -> usize {
+    with(|kernel| kernel.memory.iter().filter(|(_, memory)| Arc::strong_count(memory) > 1).count())
+}
+
 /// Whether memory that is kept is at this address.
 pub(super) fn is_shared(address: usize) -> bool {
     with(|kernel| kernel.memory.iter().any(|(place, _)| place.contains(&address)))

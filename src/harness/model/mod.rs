@@ -42,7 +42,7 @@ pub const BACK_END: &str = rt::NAME;
 #[derive(Default)]
 pub struct World {
     processes: Vec<Process>,
-    after: Vec<Box<dyn FnOnce()>>,
+    after: Vec<Body>,
 }
 
 /// A process of a [`World`].
@@ -110,9 +110,10 @@ impl World {
         self
     }
 
-    /// Looks at the end of each execution whether all is well; it panics if not.
-    pub fn after(&mut self, check: impl FnOnce() + 'static) -> &mut Self {
-        self.after.push(Box::new(check));
+    /// Looks at the end of each execution whether all is well; it panics if not. What it returns is dropped when the execution is over,
+    /// as what a process returns: nobody is left then whose seat or lock a handle could give up.
+    pub fn after<R: 'static>(&mut self, check: impl FnOnce() -> R + 'static) -> &mut Self {
+        self.after.push(Box::new(move || Box::new(check()) as Box<dyn Any>));
         self
     }
 }
@@ -148,7 +149,8 @@ fn execute(build: &dyn Fn(&mut World), plan: &dyn Fn(&World) -> Vec<Kill>, rules
         kernel::switching(|| thread.join()).expect("a violation ends the whole execution");
     }
     for check in world.after {
-        check();
+        let result = check();
+        kept.borrow_mut().push(result);
     }
     let (time, deaths) = kernel::finish();
     assert!(
@@ -156,5 +158,11 @@ fn execute(build: &dyn Fn(&mut World), plan: &dyn Fn(&World) -> Vec<Kill>, rules
         "virtual time is {time:?}: somebody woke only because its time was up"
     );
     drop(kept);
+    let leaked = kernel::still_kept();
+    assert!(
+        leaked == 0,
+        "the execution is over, and {leaked} pieces of its shared memory are still in use, which a long run has no room for: a handle \
+         was leaked (`Box::leak`, `mem::forget`, a circle of `Rc`s); return it from its process, or its check, and it is dropped then"
+    );
     deaths
 }
