@@ -130,25 +130,58 @@ without_seats!(claims locked);
 
 pub fn run(stage: &mut Stage) {
     let config = lanes::Config::new(PRODUCERS, 2048).wipe(stage.rng.random());
-    go(stage, lanes::Ring::memfd(&many_slots(), &config).expect("a ring"));
+    go(stage, &lanes::Ring::memfd(&many_slots(), &config).expect("a ring"), |_| {});
 }
 
 pub fn claims(stage: &mut Stage) {
     let block = [16, 64, 256][stage.rng.random_range(0..3usize)];
     let config = claims::Config::new(4096).block(block);
-    go(stage, claims::Ring::memfd(&many_slots(), &config).expect("a ring"));
+    go(stage, &claims::Ring::memfd(&many_slots(), &config).expect("a ring"), |_| {});
 }
 
 pub fn locked(stage: &mut Stage) {
     let config = locked::Config::new(4096).wipe(stage.rng.random());
     let ring = locked::Ring::memfd(&many_slots(), &config).expect("a ring");
-    go(stage, ring.clone());
-    // Thousands are killed, and a push is in its turn for most of its time.
-    let (takeovers, cases) = (ring.status().takeovers, stage.cases);
-    stage.expect(cases < 100 || takeovers > 0, || format!("of {cases} rounds none has left the lock with a dead one"));
+    let own = &shared(1)[0];
+    go(stage, &ring, |stage| dies_in_its_turn(stage, &ring, own));
 }
 
-fn go<R: Many>(stage: &mut Stage, ring: R) {
+/// A producer dies in its turn for sure, whatever instants the kills before have met, and the next one takes the turn over. Nobody else
+/// is at the ring, and it is empty.
+fn dies_in_its_turn(stage: &mut Stage, ring: &locked::Ring, own: &'static Stamps) {
+    own.reset();
+    let mut victim = stage.spawn("producer in its turn", own, || {
+        own.enter(Phase::Attaching);
+        let me = ring.attach().expect("a free slot");
+        let mut producer = ring.producer(&me).expect("an honest ring").into_inner();
+        let reservation = producer.reserve(1, 8).expect("an empty ring");
+        own.enter(Phase::Pushing);
+        own.signal.set(1);
+        std::thread::park();
+        drop(reservation);
+    });
+    let has_its_turn = stage.wait_for("a producer to have its turn", || own.signal.swap(0) == 1);
+    stage.kill(&mut victim, own);
+    if !has_its_turn {
+        return;
+    }
+    let left = ring.status();
+    stage.expect(matches!(left.turn, SeatState::Dead(_)), || {
+        format!("a dead one had its turn, and left {:?}", left.turn)
+    });
+    let me = ring.attach().expect("a free slot");
+    let mut producer = ring.producer(&me).expect("an honest ring").into_inner();
+    let pushed = producer.try_push(2, b"next");
+    let taken = ring.status().takeovers - left.takeovers;
+    let mut bytes = Vec::new();
+    let popped = ring.consumer(&me).map(|opened| opened.into_inner().try_pop(&mut bytes));
+    stage.expect(pushed.is_ok() && taken == 1 && matches!(popped, Ok(Ok(2))) && bytes == b"next", || {
+        format!("after a death in its turn: pushed {pushed:?}, {taken} takeovers, popped {popped:?} and {bytes:?}")
+    });
+}
+
+/// `alone` has the ring to itself whenever all have died, and leaves it empty.
+fn go<R: Many>(stage: &mut Stage, ring: &R, mut alone: impl FnMut(&mut Stage)) {
     stage.watch(&[("ring", ring.segment())]);
     let mut crew = Crew {
         ring,
@@ -166,13 +199,15 @@ fn go<R: Many>(stage: &mut Stage, ring: R) {
         crew.round(stage, &plan);
         if round % LOOK == 0 {
             crew.end(stage);
+            alone(stage);
         }
     }
     crew.end(stage);
+    alone(stage);
 }
 
-struct Crew<R> {
-    ring: R,
+struct Crew<'r, R> {
+    ring: &'r R,
     stamps: &'static [Stamps],
     streams: Streams,
     people: [Option<Victim>; PEOPLE],
@@ -193,7 +228,7 @@ impl Streams {
     }
 }
 
-impl<R: Many> Crew<R> {
+impl<R: Many> Crew<'_, R> {
     /// Replaces the dead, strikes as planned, and sees that those who are left go on.
     fn round(&mut self, stage: &mut Stage, strikes: &[Strike]) {
         (0..PEOPLE).for_each(|who| self.start(stage, who));
@@ -222,7 +257,7 @@ impl<R: Many> Crew<R> {
         if self.people[who].is_some() {
             return;
         }
-        let (ring, streams, own, clock) = (&self.ring, self.streams, &self.stamps[who], &self.stamps[CLOCK].signal);
+        let (ring, streams, own, clock) = (self.ring, self.streams, &self.stamps[who], &self.stamps[CLOCK].signal);
         own.reset();
         self.people[who] = Some(if who == CONSUMER {
             stage.spawn("consumer", own, || pop_for_ever(ring, own, streams))
