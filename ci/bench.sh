@@ -15,5 +15,5 @@ cargo bench -q --bench compare -- --quick --json "$figures" "$@" || { echo "benc
 [[ -s $figures ]] || { echo "bench: FAILED: no figures in ${figures#"$PWD"/}"; exit 1; }
 rows=$(grep -c '"kept":' "$figures") without=$(grep -c '"kept": 0,' "$figures" || true)
 ((without < rows)) || { echo "bench: FAILED: the machine was too busy for a single sample"; exit 1; }
-((without == 0)) || echo "bench: $without of $rows lines have no figure: the machine was too busy for them"
+((without == 0)) || echo "bench: $without of $rows lines have no figure: the scheduler took a processor away in each of their samples, as on a busy machine, or in one that lasts"
 echo "bench: passed: every contender ran"

@@ -9,7 +9,7 @@ use ownerdead::cell::snapshot::{Config, Snapshot};
 use ownerdead::lock::RwLock;
 use ownerdead::segment::Options;
 use ownerdead::sync::atomic::AtomicU64;
-use ownerdead::sync::atomic::Ordering::{Acquire, Release};
+use ownerdead::sync::atomic::Ordering::Relaxed;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -30,14 +30,15 @@ fn beside<T: Clone + Send + 'static>(shared: &T, threads: bool, reader: fn(T) ->
             for _ in 0..count {
                 while !read() {}
             }
-            rounds.fetch_add(1, Release);
+            // Relaxed, and so is the load: all that it says is that the writer may stop.
+            rounds.fetch_add(1, Relaxed);
         })
     });
     let writes: Setup = Box::new(move || -> Work {
         let (mut write, mut round, mut number) = (writer(to_write), 0, 0);
         Box::new(move |_| {
             round += 1;
-            while rounds.load(Acquire) < round {
+            while rounds.load(Relaxed) < round {
                 number += 1;
                 write(number);
             }

@@ -72,22 +72,27 @@ impl Seen {
         Before { begun: self.latest.begun.get(), ended: self.latest.ended.get() }
     }
 
-    /// A value, or its absence, is as it should be, or a reader complains.
+    /// What a snapshot or a board gave is as it should be, or a reader complains.
     fn look(&mut self, stamps: &Stamps, before: &Before, buffers: u64, found: Result<Versioned<Value>, ReadError>) {
         match found {
-            Ok(found) => {
-                if let Some((number, oldest)) = self.judge(before.ended, &found) {
-                    stamps.complain(1, number, oldest);
-                }
-            }
-            Err(ReadError::Overrun { attempts }) => {
-                // An attempt is lost only to a writer that has gone round all buffers but that one since.
-                let takes = u64::from(attempts) * (buffers - 1);
-                if let Err(Violation::NotOverrun { writes, expected }) = self.latest.overrun(before.begun, takes) {
-                    stamps.complain(7, writes, expected);
-                }
-            }
+            Ok(found) => self.value(stamps, before, &found),
+            Err(ReadError::Overrun { attempts }) => self.overrun(stamps, before, buffers, attempts),
             Err(_) => stamps.complain(2, 1, 0),
+        }
+    }
+
+    fn value(&mut self, stamps: &Stamps, before: &Before, found: &Versioned<Value>) {
+        if let Some((number, oldest)) = self.judge(before.ended, found) {
+            stamps.complain(1, number, oldest);
+        }
+    }
+
+    /// An attempt at value n is lost once value n + `buffers` is begun, and the next one is at the value before that, or a newer one. So each
+    /// takes `buffers - 1` writes more; the first of all may have been begun before the read.
+    fn overrun(&self, stamps: &Stamps, before: &Before, buffers: u64, attempts: u32) {
+        let takes = u64::from(attempts) * (buffers - 1);
+        if let Err(Violation::NotOverrun { writes, expected }) = self.latest.overrun(before.begun, takes) {
+            stamps.complain(7, writes, expected);
         }
     }
 
@@ -293,7 +298,7 @@ fn read(cells: &Cells, stamps: &Stamps, all: &'static [Stamps]) {
         stamps.enter(Phase::Reading);
         let before = lock.before();
         match cells.lock.try_read() {
-            Ok(found) => lock.look(stamps, &before, 1, Ok(found)),
+            Ok(found) => lock.value(stamps, &before, &found),
             Err(TryReadError::Busy | TryReadError::WriterDied) => {}
             Err(_) => stamps.complain(3, 0, 0),
         }
@@ -301,9 +306,10 @@ fn read(cells: &Cells, stamps: &Stamps, all: &'static [Stamps]) {
         snapshot.look(stamps, &before, cells.buffers, cells.snapshot.read());
         let before = board.before();
         for (key, found) in cells.board.iter() {
-            match found {
-                found if key == KEY => board.look(stamps, &before, cells.buffers, found),
-                _ => stamps.complain(2, 1, key as u64),
+            if key == KEY {
+                board.look(stamps, &before, cells.buffers, found);
+            } else {
+                stamps.complain(2, 1, key as u64);
             }
         }
         stamps.ended.add(1);
@@ -321,11 +327,9 @@ fn wait(cells: &Cells, stamps: &Stamps, all: &'static [Stamps]) {
         match cells.board.wait_change(&me, KEY, sequence, Some(hang())) {
             Ok(found) => {
                 sequence = found.sequence;
-                seen.look(stamps, &before, cells.buffers, Ok(found));
+                seen.value(stamps, &before, &found);
             }
-            Err(WaitError::Overrun { attempts }) => {
-                seen.look(stamps, &before, cells.buffers, Err(ReadError::Overrun { attempts }));
-            }
+            Err(WaitError::Overrun { attempts }) => seen.overrun(stamps, &before, cells.buffers, attempts),
             // All that was committed has been seen.
             Err(WaitError::WriterDied) => {
                 if seen.last < before.ended {
